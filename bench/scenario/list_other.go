@@ -1,0 +1,11 @@
+//go:build !linux
+
+package scenario
+
+import "github.com/skyminer/skywire/bench/run"
+
+// All returns nothing: every scenario needs Linux network namespaces.
+func All() []run.Scenario { return nil }
+
+// Roles returns nothing, as All does.
+func Roles() []run.Role { return nil }
