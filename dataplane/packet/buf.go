@@ -1,5 +1,3 @@
-// Package packet holds the memory that packets live in and the headers that
-// stand in front of them.
 package packet
 
 import "sync"
