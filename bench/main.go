@@ -98,6 +98,10 @@ func (p *program) commands() *kingpin.Application {
 	one.Flag("size", "Bytes per message; 0 lets the scenario choose.").Default("0").IntVar(&p.options.Size)
 	p.common(one)
 
+	versus := app.Command("vs", "Compare one TCP stream through Skywire with plain TCP, wireguard-go and nebula.")
+	versus.Flag("streams", "Parallel streams.").Default("1").IntVar(&p.options.Streams)
+	p.common(versus)
+
 	for _, r := range scenario.Roles() {
 		c := app.Command(r.Name, "Helper process of a scenario.").Hidden()
 		c.Flag("profile", "File for the CPU profile.").StringVar(&p.profile)
@@ -125,6 +129,8 @@ func (p *program) do(ctx context.Context, command string) error {
 			return fmt.Errorf("%w: no scenario %q, there are %s", errUsage, p.name, strings.Join(names(), ", "))
 		}
 		return p.measure(ctx, s)
+	case "vs":
+		return p.measure(ctx, scenario.Versus())
 	}
 	for _, r := range scenario.Roles() {
 		if r.Name == command {

@@ -1,6 +1,9 @@
 package scenario
 
-import "github.com/skyminer/skywire/bench/run"
+import (
+	"github.com/skyminer/skywire/bench/run"
+	"github.com/skyminer/skywire/bench/vs"
+)
 
 // All returns the scenarios in the order in which they are best read.
 func All() []run.Scenario {
@@ -12,4 +15,10 @@ func All() []run.Scenario {
 // Roles returns the helper processes of all scenarios.
 func Roles() []run.Role {
 	return limitRoles()
+}
+
+// Versus returns the comparison with other software, "skybench vs".
+func Versus() run.Scenario {
+	// Scenario forward will fill in the visors here.
+	return vs.Scenario(nil)
 }

@@ -9,3 +9,6 @@ func All() []run.Scenario { return nil }
 
 // Roles returns nothing, as All does.
 func Roles() []run.Role { return nil }
+
+// Versus returns a scenario that cannot run, as All does.
+func Versus() run.Scenario { return run.Scenario{} }

@@ -13,9 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MTU is the size in bytes of the largest IP packet on every wire.
-const MTU = 1500
-
 // A Net is a set of namespaces and the wires between them, made by one run.
 type Net struct {
 	NS    []*Namespace // in the order of their making
@@ -160,6 +157,18 @@ func (ns *Namespace) AddAddr(dev string, p netip.Prefix) error {
 	}
 	if err := ns.nl.LinkSetUp(l); err != nil {
 		return fmt.Errorf("topo: setting up %s in %s: %w", dev, ns.Name, err)
+	}
+	return nil
+}
+
+// SetMTU sets the size in bytes of the largest packet that dev of ns sends.
+func (ns *Namespace) SetMTU(dev string, mtu int) error {
+	l, err := ns.nl.LinkByName(dev)
+	if err == nil {
+		err = ns.nl.LinkSetMTU(l, mtu)
+	}
+	if err != nil {
+		return fmt.Errorf("topo: MTU of %s in %s: %w", dev, ns.Name, err)
 	}
 	return nil
 }

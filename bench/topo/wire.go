@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// MTU is the size in bytes of the largest IP packet on every wire.
+const MTU = 1500
+
 // A Wire says how a user-space link treats packets, each way alike.
 type Wire struct {
 	Delay time.Duration // one way, on top of queueing
