@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespaceEnv marks a run of the test binary inside its own network namespace.
-const namespaceEnv = "UDPIO_TEST_NAMESPACE"
+// namespaceName is the name of a test process inside its own network namespace.
+const namespaceName = "udpio-in-namespace"
 
 // namespaceMTU is the MTU of the loopback device in there, bytes.
 const namespaceMTU = 1500
@@ -27,11 +27,15 @@ const namespaceMTU = 1500
 //	+-------------------------------------+
 func inNamespace(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(namespaceEnv) != "" {
+	if os.Args[0] == namespaceName {
 		return true
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), namespaceEnv+"=1")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Args[0] = namespaceName
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
@@ -47,7 +51,7 @@ func inNamespace(t *testing.T) bool {
 
 // prepareNamespace brings the loopback device up if this is such a run.
 func prepareNamespace() error {
-	if os.Getenv(namespaceEnv) == "" {
+	if os.Args[0] != namespaceName {
 		return nil
 	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -126,6 +127,44 @@ func TestUnreachableCostsOnlyItself(t *testing.T) {
 		}
 		if s := tx.Stats(); s.Drops[DropUnreachable] != 4 {
 			t.Errorf("%s: %d counted as unreachable, want 4: %v", m.name, s.Drops[DropUnreachable], s.Drops)
+		}
+	}
+}
+
+// The loopback device sends one datagram a second and the socket buffer holds a
+// few: Flush waits, gives up after SendWait and says what it dropped.
+func TestFullSocketBufferIsBounded(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.QdiscAdd(&netlink.Tbf{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: lo.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+		Rate:       1500, Buffer: 100_000_000, Limit: 1 << 20,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, gso := range []bool{true, false} {
+		const size, n = 1400, 3 * MaxSegments
+		tx := open(t, "127.0.0.1:0", func(c *Config) { c.SendBuf, c.NoGSO = 10_000, !gso })
+		w := tx.Conn(0).NewWriter()
+		told := 0
+		w.OnDrop = func(_ netip.AddrPort, _ int, r DropReason) {
+			if r == DropSendTimeout {
+				told++
+			}
+		}
+		w.Add(make([]byte, n*size), size, netip.MustParseAddrPort("127.0.0.1:9"))
+		flush(t, w)
+		s := tx.Stats()
+		if s.Drops[DropSendTimeout] == 0 || s.TxDatagrams+s.Drops[DropSendTimeout] != n {
+			t.Errorf("GSO %v: %d sent, %d dropped, want %d together", gso, s.TxDatagrams, s.Drops[DropSendTimeout], n)
+		}
+		if told == 0 {
+			t.Errorf("GSO %v: OnDrop was not told", gso)
 		}
 	}
 }

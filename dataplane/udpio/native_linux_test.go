@@ -167,3 +167,24 @@ func TestVerdict(t *testing.T) {
 		}
 	}
 }
+
+// Whatever the kernel says, parsing does not panic, and an address that parses goes
+// back to the same address.
+func FuzzSockaddr(f *testing.F) {
+	for _, a := range []string{"192.0.2.1:4660", "[2001:db8::1]:4660", "[fe80::1%7]:4660"} {
+		var sa sockaddr
+		f.Add(sa[:sa.put(netip.MustParseAddrPort(a), false)])
+		f.Add(sa[:sa.put(netip.MustParseAddrPort(a), a[0] != '[')])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var sa, back sockaddr
+		var p sockaddrParser
+		a, ok := p.parse(&sa, uint32(copy(sa[:], b)))
+		if !ok {
+			return
+		}
+		if again, ok := p.parse(&back, back.put(a, a.Addr().Is4())); !ok || again != a {
+			t.Errorf("%x parsed as %v, which became %v, %v", b, a, again, ok)
+		}
+	})
+}
