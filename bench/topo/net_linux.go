@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/vishvananda/netlink"
@@ -110,11 +111,44 @@ func (t *Net) Join(a, b *Namespace) (*Link, error) {
 	if err := a.nl.LinkAdd(veth); err != nil {
 		return nil, fmt.Errorf("topo: veth %s–%s: %w", a.Name, b.Name, err)
 	}
-	if err := errors.Join(l.A.up(), l.B.up()); err != nil {
+	if err := l.up(); err != nil {
 		return nil, err
 	}
 	t.Links = append(t.Links, l)
 	return l, nil
+}
+
+// upTimeout is far beyond the second that link watching may take.
+const upTimeout = 10 * time.Second
+
+// up returns when packets pass. The end of a veth that was set up first waits for
+// the kernel's link watch to see its carrier, which looks around once a second at
+// worst (net/core/link_watch.c), and until then drops what it is to send.
+func (l *Link) up() error {
+	ends := []*End{l.A, l.B}
+	for _, e := range ends {
+		if err := errors.Join(e.NS.AddAddr(e.Dev, e.IPv4), e.NS.AddAddr(e.Dev, e.IPv6)); err != nil {
+			return err
+		}
+	}
+	deadline := time.Now().Add(upTimeout)
+	for _, e := range ends {
+		for {
+			dev, err := e.NS.nl.LinkByName(e.Dev)
+			if err != nil {
+				return fmt.Errorf("topo: %s in %s: %w", e.Dev, e.NS.Name, err)
+			}
+			// A TUN device never says more than unknown.
+			if state := dev.Attrs().OperState; state == netlink.OperUp || state == netlink.OperUnknown {
+				break
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("topo: %s in %s does not come up", e.Dev, e.NS.Name)
+			}
+			time.Sleep(5 * time.Millisecond) // polled: the kernel has no call that waits
+		}
+	}
+	return nil
 }
 
 // newLink names the ends and numbers them after the links there are already.
@@ -128,14 +162,6 @@ func (t *Net) newLink(a, b *Namespace) *Link {
 		}
 	}
 	return &Link{A: end(a, b, 1), B: end(b, a, 2)}
-}
-
-// up gives the interface its addresses and sets it up.
-func (e *End) up() error {
-	if err := e.NS.AddAddr(e.Dev, e.IPv4); err != nil {
-		return err
-	}
-	return e.NS.AddAddr(e.Dev, e.IPv6)
 }
 
 // AddAddr adds an address to the interface dev of ns and sets it up. IPv6

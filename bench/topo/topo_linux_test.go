@@ -117,6 +117,29 @@ func TestTriangle(t *testing.T) {
 	}
 }
 
+// The first datagram after Join used to get lost where the kernel had not yet seen
+// the carrier; it looks for it at most once a second, so several Joins show it.
+func TestJoinPassesAtOnce(t *testing.T) {
+	needRoot(t)
+	for range 3 {
+		n, err := Chain(zerolog.Nop(), 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeAtEnd(t, n)
+		l := n.Links[0]
+		for _, way := range [][2]*End{{l.A, l.B}, {l.B, l.A}} {
+			c := dial(t, way[0].NS, echo(t, way[1].NS, way[1].IPv4.Addr()))
+			if _, err := c.Write([]byte("first")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Read(make([]byte, 16)); err != nil {
+				t.Fatalf("from %s: %v", way[0].NS.Name, err)
+			}
+		}
+	}
+}
+
 func TestCommandRunsInside(t *testing.T) {
 	needRoot(t)
 	n, err := Chain(zerolog.Nop(), 2)

@@ -35,7 +35,7 @@ func (t *Net) JoinDelayed(a, b *Namespace, w Wire) (*Link, error) {
 		tunB.Close()
 		wg.Wait()
 	})
-	if err := errors.Join(l.A.up(), l.B.up()); err != nil {
+	if err := l.up(); err != nil {
 		return nil, err
 	}
 	t.Links = append(t.Links, l)

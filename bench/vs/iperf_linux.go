@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os/exec"
 	"strconv"
@@ -68,9 +69,11 @@ func (s *server) stop() {
 	}
 }
 
-// transfer sends from ns to target and returns the Gbit/s that arrived.
+// transfer sends from ns to target and returns the Gbit/s that arrived. iperf3
+// counts in whole seconds, and 0 means for ever, so d is rounded up.
 func (s *server) transfer(ctx context.Context, ns *topo.Namespace, target netip.AddrPort, d time.Duration, streams int) (float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, d+iperfMargin)
+	seconds := int(math.Ceil(d.Seconds()))
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+iperfMargin)
 	defer cancel()
 	select {
 	case _, ok := <-s.idle:
@@ -82,7 +85,7 @@ func (s *server) transfer(ctx context.Context, ns *topo.Namespace, target netip.
 	}
 	out, err := ns.Command(ctx, s.iperf, "-J",
 		"-c", target.Addr().String(), "-p", strconv.Itoa(int(target.Port())),
-		"-t", strconv.FormatFloat(d.Seconds(), 'f', -1, 64), "-P", strconv.Itoa(streams),
+		"-t", strconv.Itoa(seconds), "-P", strconv.Itoa(streams),
 		"--connect-timeout", "5000",
 	).Output()
 	if ctx.Err() != nil {

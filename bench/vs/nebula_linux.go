@@ -12,7 +12,12 @@ import (
 	"github.com/skyminer/skywire/bench/topo"
 )
 
-const nebulaPort = 4242
+const (
+	nebulaPort = 4242
+	// nebulaBuffer is what nebula's example configuration suggests for its socket
+	// in bytes; a fifth faster here than without. Two routines were slower.
+	nebulaBuffer = 10 << 20
+)
 
 // nebula is nebula at both ends, with a certificate authority of its own.
 type nebula struct {
@@ -85,7 +90,10 @@ func (n *nebula) writeConfig(file, name string, farInside, farOutside netip.Addr
 		"static_host_map": object{
 			farInside.String(): []string{netip.AddrPortFrom(farOutside, nebulaPort).String()},
 		},
-		"listen":   object{"host": "0.0.0.0", "port": nebulaPort},
+		"listen": object{
+			"host": "0.0.0.0", "port": nebulaPort,
+			"read_buffer": nebulaBuffer, "write_buffer": nebulaBuffer,
+		},
 		"cipher":   "chachapoly",
 		"tun":      object{"dev": "nebula", "mtu": innerMTU},
 		"firewall": object{"outbound": all, "inbound": all},

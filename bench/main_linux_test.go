@@ -1,0 +1,43 @@
+package bench
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestUsage(t *testing.T) {
+	tests := []struct {
+		name   string
+		args   string
+		code   int
+		stdout string // is in it; empty: nothing at all
+		stderr string
+	}{
+		{"list", "list", exitOK, "limit  ", ""},
+		{"list as JSON", "list --json", exitOK, `"name":"limit"`, ""},
+		{"no such scenario", "run nonsense", exitUsage, "", `no scenario "nonsense", there are limit`},
+		{"no such command", "dance", exitUsage, "", "try --help"},
+		{"no such flag", "run limit --fast", exitUsage, "", "--fast"},
+		{"no such transport", "run limit --transport tcp", exitUsage, "", "stcpr"},
+		{"bad values", "run limit --pairs 0 --seconds 0", exitUsage, "", "pairs: 0"},
+		{"role with a broken config", "limit-tx {", exitFailed, "", "limit-tx"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := Main(strings.Fields(tt.args), strings.NewReader(""), &stdout, &stderr)
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			for _, out := range []struct{ name, got, want string }{
+				{"stdout", stdout.String(), tt.stdout},
+				{"stderr", stderr.String(), tt.stderr},
+			} {
+				if !strings.Contains(out.got, out.want) || out.want == "" && out.got != "" {
+					t.Errorf("%s %q, want %q", out.name, out.got, out.want)
+				}
+			}
+		})
+	}
+}
