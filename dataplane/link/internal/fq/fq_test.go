@@ -80,20 +80,25 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// TestSparseFlowPassesFlood: an item of a flow that sends little waits for at most
-// one turn of the flood.
-func TestSparseFlowPassesFlood(t *testing.T) {
-	q := newQueue(0, nil)
-	for n := range 30 {
-		q.Push(0, Item[seq]{Flow: 1, Size: 64 << 10, T: seq{1, n}})
+// TestSparseFlowPassesFloods: a flow that begins goes ahead of all that have had a
+// turn, and from then on waits for at most one turn of each.
+func TestSparseFlowPassesFloods(t *testing.T) {
+	const floods, sparse = 8, 99
+	q := newQueue(64<<20, nil)
+	for i := range 100 * floods {
+		q.Push(0, Item[seq]{Flow: uint32(i % floods), Size: 16 << 10})
 	}
-	q.Pop(0)
-	q.Pop(0)
-	for range 5 {
-		q.Push(0, Item[seq]{Flow: 2, Size: 100, T: seq{flow: 2}})
-		if it, _, _ := q.Pop(0); it.Flow != 2 {
-			if it, _, _ = q.Pop(0); it.Flow != 2 {
-				t.Fatal("the sparse flow waits behind the flood")
+	for range 3 * floods {
+		q.Pop(0)
+	}
+	for round, most := range []int{1, floods + 1, floods + 1} {
+		q.Push(0, Item[seq]{Flow: sparse, Size: 100})
+		for pops := 1; ; pops++ {
+			if it, _, _ := q.Pop(0); it.Flow == sparse {
+				break
+			}
+			if pops == most {
+				t.Fatalf("round %d: the sparse flow is not among the first %d", round, most)
 			}
 		}
 		q.Pop(0)
