@@ -2,8 +2,10 @@ package noise
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -274,4 +276,54 @@ func FuzzReadMessage(f *testing.F) {
 			t.Fatalf("%v: message %d: finished = %v, %v", pattern, n+1, reader.Finished(), err)
 		}
 	})
+}
+
+// countingReader counts the 32-byte draws from a random source.
+type countingReader struct {
+	io.Reader
+	draws int
+}
+
+func (c *countingReader) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.draws += n / 32
+	return n, err
+}
+
+// Every multiplication by a static key must be blinded, and only those. The vectors
+// come out the same without blinding, so count what it draws: the ephemeral keys
+// have another source here.
+func TestStaticMultiplicationsAreBlinded(t *testing.T) {
+	counter := &countingReader{Reader: rand.Reader}
+	rand.Reader = counter
+	defer func() { rand.Reader = counter.Reader }()
+	want := map[Pattern]int{
+		IK: 4, // es and ss at the responder, ss and se at the initiator
+		KK: 4, // the same
+		XK: 2, // es at the responder, se at the initiator
+	}
+	for name, p := range patterns {
+		counter.draws = 0
+		msg, reader := talk(t, p, steps(p)-1)
+		if _, err := reader.ReadMessage(nil, msg); err != nil {
+			t.Fatal(err)
+		}
+		if counter.draws != want[p] {
+			t.Errorf("%s: %d blinded multiplications, want %d", name, counter.draws, want[p])
+		}
+	}
+}
+
+// One whole handshake: both ends, and the four fixed key pairs of the tests.
+func BenchmarkHandshake(b *testing.B) {
+	for name, p := range patterns {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				msg, reader := talk(b, p, steps(p)-1)
+				if _, err := reader.ReadMessage(nil, msg); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

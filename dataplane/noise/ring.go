@@ -73,6 +73,12 @@ type Epoch[T any] struct {
 	initiator bool
 }
 
+// NewEpoch makes the epoch of a finished handshake, ready to install. Keys for dmsg
+// XK sessions go in Swapped.
+func NewEpoch[T any](k Keys, local, remote uint32, user T) *Epoch[T] {
+	return &Epoch[T]{Send: NewSendKey(k.Send), Recv: NewRecvKey(k.Recv), Local: local, Remote: remote, User: user}
+}
+
 // Made returns when the keys were installed.
 func (e *Epoch[T]) Made() time.Duration { return e.made }
 

@@ -32,7 +32,7 @@ func newTestRing(t testing.TB, l Limits) *testRing {
 
 func (tr *testRing) epoch(name string) *Epoch[string] {
 	tr.last++
-	return &Epoch[string]{Send: NewSendKey([32]byte{}), Recv: NewRecvKey([32]byte{}), Local: tr.last, User: name}
+	return NewEpoch(Keys{}, tr.last, 0, name)
 }
 
 func (tr *testRing) sending(now time.Duration) string {
@@ -286,5 +286,31 @@ func TestRingConcurrentSenders(t *testing.T) {
 	}
 	if got, want := dropped.Load(), int64(rekeys+1-2); got != want {
 		t.Errorf("%d epochs dropped, want %d", got, want)
+	}
+}
+
+// A finished handshake gives two rings epochs that open each other's packets.
+func TestNewEpochDirections(t *testing.T) {
+	a, b := pair(t, KK, nil)
+	m1, _ := a.WriteMessage(nil, nil)
+	if _, err := b.ReadMessage(nil, m1); err != nil {
+		t.Fatal(err)
+	}
+	m2, _ := b.WriteMessage(nil, nil)
+	if _, err := a.ReadMessage(nil, m2); err != nil {
+		t.Fatal(err)
+	}
+	ka, _ := a.Keys()
+	kb, _ := b.Keys()
+	ea, eb := NewEpoch(ka, 1, 2, "a"), NewEpoch(kb, 2, 1, "b")
+	var n Nonce
+	for _, ends := range [][2]*Epoch[string]{{ea, eb}, {eb, ea}} {
+		sealed := ends[0].Send.Seal(nil, []byte("x"), nil, &n, 0, 0)
+		if _, err := ends[1].Recv.Open(nil, sealed, nil, &n, 0, 0); err != nil {
+			t.Errorf("from %s to %s: %v", ends[0].User, ends[1].User, err)
+		}
+		if _, err := ends[0].Recv.Open(nil, sealed, nil, &n, 0, 0); err == nil {
+			t.Errorf("%s opens its own packets: one key for both directions", ends[0].User)
+		}
 	}
 }

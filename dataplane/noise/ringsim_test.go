@@ -62,7 +62,7 @@ func (s *sim) send(kind simKind, handshake uint32, to int) {
 }
 
 func (s *sim) epoch(handshake uint32) *Epoch[struct{}] {
-	return &Epoch[struct{}]{Send: NewSendKey([32]byte{}), Local: handshake, Remote: handshake}
+	return NewEpoch(Keys{}, handshake, handshake, struct{}{})
 }
 
 func (s *sim) begin(i int) {

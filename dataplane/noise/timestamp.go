@@ -30,7 +30,9 @@ var ErrClockFile = errors.New("noise: malformed clock file")
 //
 // It keeps a ceiling in a file and gives only what is below; when it reaches the
 // ceiling it first writes a higher one. After a crash it goes on from the ceiling,
-// which skips up to ClockStep and repeats nothing. Safe for concurrent use.
+// which skips up to ClockStep and repeats nothing. A wall clock that was once wrong
+// and far ahead leaves the timestamps ahead for good, which hurts nobody. Safe for
+// concurrent use.
 type Clock struct {
 	path string
 	wall func() time.Time
