@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -90,8 +91,8 @@ func limitContestant(e *run.Env, l *topo.Link) run.Contestant {
 		if err = errors.Join(err, receiver.Stop(&rx)); err != nil {
 			return nil, err
 		}
-		if rx.Bad > 0 {
-			return nil, errors.New("limit: datagrams did not open")
+		if rx.Packets == 0 || rx.Bad > 0 {
+			return nil, fmt.Errorf("limit: of %d datagrams %d arrived and %d did not open", tx.Packets, rx.Packets, rx.Bad)
 		}
 		return run.Sample{
 			"received_gbps":   rx.Gbps(),

@@ -111,19 +111,19 @@ func (t *Net) Join(a, b *Namespace) (*Link, error) {
 	if err := a.nl.LinkAdd(veth); err != nil {
 		return nil, fmt.Errorf("topo: veth %s–%s: %w", a.Name, b.Name, err)
 	}
-	if err := l.up(); err != nil {
+	if err := errors.Join(l.up(), l.A.meet(l.B), l.B.meet(l.A)); err != nil {
 		return nil, err
 	}
 	t.Links = append(t.Links, l)
 	return l, nil
 }
 
-// upTimeout is far beyond the second that link watching may take.
+// upTimeout bounds the wait for a carrier.
 const upTimeout = 10 * time.Second
 
-// up returns when packets pass. The end of a veth that was set up first waits for
-// the kernel's link watch to see its carrier, which looks around once a second at
-// worst (net/core/link_watch.c), and until then drops what it is to send.
+// up gives both ends their addresses and returns when packets pass. The end of a
+// veth that was set up first drops what it sends until the kernel's link watch, a
+// worker of its own, has seen the carrier (net/core/link_watch.c).
 func (l *Link) up() error {
 	ends := []*End{l.A, l.B}
 	for _, e := range ends {
@@ -146,6 +146,30 @@ func (l *Link) up() error {
 				return fmt.Errorf("topo: %s in %s does not come up", e.Dev, e.NS.Name)
 			}
 			time.Sleep(5 * time.Millisecond) // polled: the kernel has no call that waits
+		}
+	}
+	return nil
+}
+
+// meet tells from the link-layer address of to for good. One lost ARP request
+// costs a second, half of a measurement.
+func (from *End) meet(to *End) error {
+	near, err := from.NS.nl.LinkByName(from.Dev)
+	if err != nil {
+		return fmt.Errorf("topo: %s in %s: %w", from.Dev, from.NS.Name, err)
+	}
+	far, err := to.NS.nl.LinkByName(to.Dev)
+	if err != nil {
+		return fmt.Errorf("topo: %s in %s: %w", to.Dev, to.NS.Name, err)
+	}
+	for _, p := range []netip.Prefix{to.IPv4, to.IPv6} {
+		if err := from.NS.nl.NeighSet(&netlink.Neigh{
+			LinkIndex:    near.Attrs().Index,
+			State:        netlink.NUD_PERMANENT,
+			IP:           p.Addr().AsSlice(),
+			HardwareAddr: far.Attrs().HardwareAddr,
+		}); err != nil {
+			return fmt.Errorf("topo: neighbour %s of %s: %w", p.Addr(), from.NS.Name, err)
 		}
 	}
 	return nil
