@@ -139,15 +139,15 @@ func (s ForwardSpec) ID() string {
 // Forward is a port forwarding, and how it does.
 type Forward struct {
 	ForwardSpec
-	ID           string     `json:"id"`
-	Open         int        `json:"open"`        // connections, or UDP clients, now
-	Connections  uint64     `json:"connections"` // that there were, open ones included
-	Refused      uint64     `json:"refused"`     // not allowed, or over the limit
-	Failed       uint64     `json:"failed"`      // the other side could not be reached
-	OverlayBytes uint64     `json:"overlay_bytes"`
-	LocalBytes   uint64     `json:"local_bytes"`
-	LastError    string     `json:"last_error"`
-	LastErrorAt  *time.Time `json:"last_error_at"`
+	ID          string     `json:"id"`
+	Open        int        `json:"open"`        // connections, or UDP clients, now
+	Connections uint64     `json:"connections"` // that there were, open ones included
+	Refused     uint64     `json:"refused"`     // not allowed, or over the limit
+	Failed      uint64     `json:"failed"`      // the other side could not be reached
+	RecvBytes   uint64     `json:"recv_bytes"`  // that came from the overlay
+	SentBytes   uint64     `json:"sent_bytes"`  // that went into it
+	LastError   string     `json:"last_error"`
+	LastErrorAt *time.Time `json:"last_error_at"`
 }
 
 // PingSpec asks for one round trip to a visor over the overlay.
