@@ -1,0 +1,71 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// tickEvery is how often links are looked after. Each look costs well below a
+// microsecond for a link that wants nothing.
+const tickEvery = 100 * time.Millisecond
+
+var errSilent = errors.New("link: the neighbour has fallen silent")
+
+// runTimer looks after all links until ctx ends.
+func (e *Engine) runTimer(ctx context.Context) error {
+	t := time.NewTicker(tickEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		now := e.tick()
+		kick := false
+		for _, l := range e.Links() {
+			if e.lookAfter(l, now) {
+				kick = true
+			}
+		}
+		if kick {
+			e.shake.kick()
+		}
+		e.shake.sweepHalfOpen(now)
+	}
+}
+
+// lookAfter does what is due on one link and reports whether it wants a UDP
+// handshake.
+func (e *Engine) lookAfter(l *Link, now int64) (handshake bool) {
+	if !l.Up() {
+		if l.typ == STCPR {
+			l.connectStreamDue(now)
+			return false
+		}
+		return l.wantsHandshake(now)
+	}
+	silent := now - l.lastRecv.Load()
+	l.keys.Sweep(time.Duration(now))
+	if silent > deadAfter || l.keys.SendEpoch(time.Duration(now)) == nil {
+		l.died(errSilent)
+		return false
+	}
+	l.mu.Lock()
+	due := now >= l.state.probeNext && silent > probeAfter || now >= l.state.rttNext
+	if due {
+		l.state.probeNext, l.state.rttNext = now+probeAgain, now+rttEvery
+	}
+	l.mu.Unlock()
+	if due {
+		l.sendProbe(now)
+	}
+	if l.typ != SUDPH {
+		l.rekeyStreamDue(now)
+		return false
+	}
+	l.checkPath(now)
+	l.probeMTU(now)
+	return l.wantsHandshake(now)
+}
