@@ -52,7 +52,7 @@ func each(t *testing.T, f func(t *testing.T, rx, tx *Group, to netip.AddrPort)) 
 }
 
 // open listens for the time of a test. A test that waits in vain for a packet ends
-// with net.ErrClosed after ten seconds.
+// with net.ErrClosed after five seconds.
 func open(t testing.TB, addr string, set ...func(*Config)) *Group {
 	t.Helper()
 	cfg := DefaultConfig()
@@ -65,7 +65,7 @@ func open(t testing.TB, addr string, set ...func(*Config)) *Group {
 		t.Fatal(err)
 	}
 	if _, ok := t.(*testing.T); ok {
-		guard := time.AfterFunc(10*time.Second, func() { g.Close() })
+		guard := time.AfterFunc(5*time.Second, func() { g.Close() })
 		t.Cleanup(func() { guard.Stop() })
 	}
 	t.Cleanup(func() {

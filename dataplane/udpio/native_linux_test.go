@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -136,6 +137,50 @@ func TestSegmentMessage(t *testing.T) {
 	if m := msgs[0]; m.Header.Level != unix.SOL_UDP || m.Header.Type != unix.UDP_SEGMENT ||
 		len(m.Data) != 2 || binary.NativeEndian.Uint16(m.Data) != 40000 {
 		t.Errorf("parsed as %+v", m)
+	}
+}
+
+// Add joins what the kernel can take as one message, and no more than every kernel
+// that segments can take.
+func TestJoining(t *testing.T) {
+	a, b := netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:2")
+	type add struct {
+		times, size, seg int
+		to               netip.AddrPort
+	}
+	tests := []struct {
+		name string
+		adds []add
+		want []int // datagrams per message
+	}{
+		{"lone ones", []add{{44, 1400, 0, a}}, []int{44}},
+		{"a shorter one ends it", []add{{3, 1400, 0, a}, {1, 9, 0, a}, {2, 1400, 0, a}}, []int{4, 2}},
+		{"a longer one does not fit", []add{{2, 900, 0, a}, {2, 1400, 0, a}}, []int{2, 2}},
+		{"a run of another size", []add{{1, 2800, 1400, a}, {1, 200, 100, a}}, []int{2, 2}},
+		{"two addresses", []add{{2, 1400, 0, a}, {2, 1400, 0, b}, {1, 1400, 0, a}}, []int{2, 2, 1}},
+		{"at most MaxSegments", []add{{13, 50, 10, a}}, []int{60, 5}},
+		{"at most MaxSendBytes", []add{{50, 1400, 0, a}}, []int{46, 4}},
+		{"cut to pieces", []add{{1, 100 * 1000, 1000, a}}, []int{64, 36}},
+		{"cut, then joined", []add{{1, 70 * 100, 100, a}, {1, 100, 0, a}}, []int{64, 7}},
+	}
+	w := open(t, "127.0.0.1:0").Conn(0).NewWriter()
+	for _, tt := range tests {
+		w.n = 0
+		for _, add := range tt.adds {
+			for range add.times {
+				w.Add(make([]byte, add.size), add.seg, add.to)
+			}
+		}
+		if at := w.fill(cursor{}, 0); at.ent != w.n {
+			t.Errorf("%s: %d entries of %d taken", tt.name, at.ent, w.n)
+		}
+		var got []int
+		for _, r := range w.tx.runs[:w.tx.nmsg] {
+			got = append(got, r.datagrams)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v datagrams per message, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 

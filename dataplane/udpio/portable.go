@@ -74,13 +74,9 @@ func (c *Conn) readPortable(b *Batch) error {
 func (w *Writer) flushPortable() error {
 	for i := range w.queue[:w.n] {
 		e := &w.queue[i]
-		to := e.to
-		if w.conn.v4only {
-			to = unmap(to)
-		}
 		for off := 0; off < len(e.data); off += e.seg {
 			b := e.data[off:min(off+e.seg, len(e.data))]
-			_, err := w.conn.udp.WriteToUDPAddrPort(b, to)
+			_, err := w.conn.udp.WriteToUDPAddrPort(b, e.to)
 			switch {
 			case err == nil:
 				w.sent.datagrams++

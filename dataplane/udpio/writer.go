@@ -38,8 +38,7 @@ type Writer struct {
 
 	conn  *Conn
 	queue [WriterSlots]entry
-	n     int   // queue[:n] waits
-	err   error // of a Flush inside Add, for the next Flush to return
+	n     int // queue[:n] waits
 	sent  tally
 	tx    txScratch
 }
@@ -87,7 +86,7 @@ func (w *Writer) Add(data []byte, seg int, to netip.AddrPort) {
 	piece := seg * max(1, min(MaxSegments, MaxSendBytes/seg))
 	for len(data) > 0 {
 		if w.n == WriterSlots {
-			w.err = w.flush()
+			_ = w.Flush() // an error is for good, so the caller's own Flush meets it too
 		}
 		k := min(piece, len(data))
 		w.queue[w.n] = entry{data[:k:k], min(seg, k), to}
@@ -108,16 +107,7 @@ func (w *Writer) Add(data []byte, seg int, to netip.AddrPort) {
 //
 // Errors: net.ErrClosed (wrapped) after Close; any other means that the socket
 // is of no more use. What was queued is gone in both cases.
-func (w *Writer) Flush() error {
-	err := w.flush()
-	if err == nil {
-		err = w.err
-	}
-	w.err = nil
-	return err
-}
-
-func (w *Writer) flush() (err error) {
+func (w *Writer) Flush() (err error) {
 	if w.n == 0 {
 		return nil
 	}
