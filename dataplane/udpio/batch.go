@@ -10,7 +10,14 @@ import (
 // 16-bit length of an IP packet can say.
 const MaxSuperpacket = 64 << 10
 
-// Slots is how many superpackets one batch holds.
+// Slots is how many superpackets one batch holds. Nanoseconds per datagram for
+// reading, median of 5 runs of BenchmarkReadWrite (EPYC, L2 1 MiB, Linux 6.18, loopback):
+//
+//	slots                       2    4    8   16   32
+//	superpackets of 44x1400    45   43   45   48   48
+//	the same, and seal each   672  686  680  686  685
+//	lone ones of 80 bytes     599  514  470  452  422
+//	the same, and seal each   798  695  651  634  623
 const Slots = 8
 
 // slotStride is the distance of two slots in bytes. It is not a power of two:

@@ -44,7 +44,7 @@ func PathMTUHint(to netip.AddrPort) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("udpio: path MTU hint: %w", err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }() // nothing was sent that could fail
 	rc, err := s.SyscallConn()
 	if err != nil {
 		return 0, fmt.Errorf("udpio: path MTU hint: %w", err)
