@@ -96,7 +96,13 @@ type node struct {
 	stop func()
 }
 
-func newNode(t *testing.T, adjust func(*Config)) *node {
+func newNode(t testing.TB, adjust func(*Config)) *node {
+	t.Helper()
+	s := newSink()
+	return startNode(t, s, s, adjust)
+}
+
+func startNode(t testing.TB, h Handler, s *sink, adjust func(*Config)) *node {
 	t.Helper()
 	pk, sk := cipher.GenerateKeyPair()
 	static, err := cipher.NewStaticKey(sk)
@@ -110,8 +116,7 @@ func newNode(t *testing.T, adjust func(*Config)) *node {
 	if adjust != nil {
 		adjust(&cfg)
 	}
-	s := newSink()
-	e, err := New(cfg, s)
+	e, err := New(cfg, h)
 	if err != nil {
 		t.Fatal(err)
 	}
