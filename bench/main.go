@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
 
 	"github.com/skyminer/skywire/bench/run"
@@ -58,6 +59,10 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, options: run.DefaultOptions()}
 	app := p.commands()
 	app.ErrorWriter(stderr).UsageWriter(stdout)
+	if len(args) == 0 {
+		app.UsageWriter(stderr).Usage(nil)
+		return exitUsage
+	}
 	command, err := app.Parse(args)
 	if err != nil {
 		fmt.Fprintf(stderr, "skybench: %v, try --help\n", err)
@@ -65,6 +70,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal does not wait for the cleaning up
 	switch err := p.do(ctx, command); {
 	case err == nil:
 		return exitOK
@@ -184,7 +190,11 @@ func (p *program) env() (*run.Env, error) {
 	if err != nil {
 		cache = os.TempDir() // no home, as in some containers
 	}
-	log := zerolog.New(zerolog.ConsoleWriter{Out: p.stderr, TimeFormat: time.TimeOnly}).With().Timestamp().Logger()
+	f, ok := p.stderr.(*os.File)
+	log := zerolog.New(zerolog.ConsoleWriter{
+		Out: p.stderr, TimeFormat: time.TimeOnly,
+		NoColor: !ok || !isatty.IsTerminal(f.Fd()),
+	}).With().Timestamp().Logger()
 	return &run.Env{
 		Options: p.options, Log: log, Self: self, Stderr: p.stderr,
 		Cache: filepath.Join(cache, "skybench"),

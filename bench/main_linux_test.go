@@ -16,6 +16,7 @@ func TestUsage(t *testing.T) {
 	}{
 		{"list", "list", exitOK, "limit  ", ""},
 		{"list as JSON", "list --json", exitOK, `"name":"limit"`, ""},
+		{"nothing", "", exitUsage, "", "usage: skybench <command>"},
 		{"no such scenario", "run nonsense", exitUsage, "", `no scenario "nonsense", there are limit`},
 		{"no such command", "dance", exitUsage, "", "try --help"},
 		{"no such flag", "run limit --fast", exitUsage, "", "--fast"},

@@ -132,6 +132,16 @@ func (ns *Namespace) Do(f func() error) error {
 	return <-done
 }
 
+// Sysctl sets a kernel parameter of ns, such as "net/ipv4/tcp_rmem".
+func (ns *Namespace) Sysctl(name, value string) error {
+	return ns.Do(func() error {
+		if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0o644); err != nil {
+			return fmt.Errorf("topo: sysctl in %s: %w", ns.Name, err)
+		}
+		return nil
+	})
+}
+
 // Listen announces on a TCP address of ns.
 func (ns *Namespace) Listen(addr string) (l net.Listener, err error) {
 	err = ns.Do(func() error {

@@ -169,6 +169,16 @@ func TestCommandRunsInside(t *testing.T) {
 	if got := strings.TrimSpace(string(out)); got != inside || got == outside {
 		t.Errorf("command ran in %s, Do in %s, we are in %s", got, inside, outside)
 	}
+	const sysctl = "net/ipv4/tcp_rmem"
+	if err := n.NS[0].Sysctl(sysctl, "4096\t65536\t131072"); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{true, false} {
+		out, err := n.NS[i].Command(t.Context(), "cat", "/proc/sys/"+sysctl).Output()
+		if got := strings.TrimSpace(string(out)) == "4096\t65536\t131072"; got != want || err != nil {
+			t.Errorf("%s in %s is %q, %v", sysctl, n.NS[i].Name, out, err)
+		}
+	}
 	out, err = n.NS[1].Command(t.Context(), "cat", "/nonexistent").CombinedOutput()
 	if _, ok := errors.AsType[*exec.ExitError](err); !ok || !strings.Contains(string(out), "nonexistent") {
 		t.Errorf("failing command: %q, %v", out, err)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,28 @@ func TestNeed(t *testing.T) {
 	}
 }
 
+func TestSweepSockets(t *testing.T) {
+	dir := t.TempDir()
+	names := map[string]bool{ // whether it stays
+		fmt.Sprintf("skya%d.sock", os.Getpid()): true,
+		"skyb99999999.sock":                     false,
+		"wg0.sock":                              true,
+	}
+	for name := range names {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := sweepSockets(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, stays := range names {
+		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != stays {
+			t.Errorf("%s: %v, stays %v", name, err, stays)
+		}
+	}
+}
+
 // through is a Peer that takes the wire itself and remembers what was called.
 type through struct {
 	plain
@@ -69,21 +92,26 @@ func (p *through) Start(ctx context.Context, l *topo.Link) error {
 }
 func (p *through) Stop() { p.calls += "stop" }
 
-func needPrograms(t *testing.T) *run.Env {
-	_, err := need("iperf3", "iperf3")
-	if os.Geteuid() != 0 || err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("needs root and iperf3, and CI must have them: %v", err)
-		}
-		t.Skipf("needs root and iperf3: %v", err)
+// needPrograms skips for developers without root or the programs, never in CI.
+func needPrograms(t *testing.T, programs ...string) *run.Env {
+	var errs []error
+	for _, p := range programs {
+		_, err := need(p, p)
+		errs = append(errs, err)
 	}
-	e := &run.Env{Options: run.DefaultOptions(), Log: zerolog.Nop()}
-	e.Duration, e.Pairs = 200*time.Millisecond, 2
+	if err := errors.Join(errs...); os.Geteuid() != 0 || err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("needs root and %v, and CI must have them: %v", programs, err)
+		}
+		t.Skipf("needs root and %v: %v", programs, err)
+	}
+	e := &run.Env{Options: run.DefaultOptions(), Log: zerolog.Nop(), Cache: t.TempDir()}
+	e.Duration, e.Pairs = 200*time.Millisecond, 1 // iperf3 makes it a second
 	return e
 }
 
 func TestMeasure(t *testing.T) {
-	e := needPrograms(t)
+	e := needPrograms(t, "iperf3")
 	p := &through{}
 	s, err := Measure(t.Context(), e, NewPlain(), p)
 	if err != nil {
@@ -93,19 +121,41 @@ func TestMeasure(t *testing.T) {
 		t.Errorf("calls %q", p.calls)
 	}
 	for _, name := range []string{Plain, Skywire} {
-		if v := s.Values(name, gbps); len(v) != 2 || v[0] <= 0 || v[1] <= 0 {
+		if v := s.Values(name, gbps); len(v) != 1 || v[0] <= 0 {
 			t.Errorf("%s: %v", name, v)
 		}
 	}
 }
 
 func TestMeasureStopsAfterFailedStart(t *testing.T) {
-	e := needPrograms(t)
+	e := needPrograms(t, "iperf3")
 	p := &through{fail: errors.New("no such thing")}
 	if _, err := Measure(t.Context(), e, p); !errors.Is(err, p.fail) {
 		t.Errorf("error %v, want %v", err, p.fail)
 	}
 	if p.calls != "start stop" {
 		t.Errorf("calls %q", p.calls)
+	}
+}
+
+// The others come up, carry a stream, and leave nothing behind.
+func TestPeers(t *testing.T) {
+	e := needPrograms(t, "iperf3", "nebula", "go")
+	n := &nebula{}
+	s, err := Measure(t.Context(), e, NewWireGuard(e), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{WireGuard, Nebula} {
+		if v := s.Values(name, gbps); len(v) != 1 || v[0] <= 0 {
+			t.Errorf("%s: %v", name, v)
+		}
+	}
+	if _, err := os.Stat(n.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s after Stop: %v", n.dir, err)
+	}
+	left, err := filepath.Glob(filepath.Join(socketDir, fmt.Sprintf("%s?%d%s", devPrefix, os.Getpid(), socketSuffix)))
+	if len(left) > 0 || err != nil {
+		t.Errorf("sockets left: %v, %v", left, err)
 	}
 }

@@ -32,6 +32,12 @@ var (
 
 const (
 	wireguardPort = 51820
+	// wireguard-go makes its control socket in this directory, which all
+	// namespaces share, and names it after the device. So the device's name is
+	// unique: the prefix, the namespace's letter and our process id.
+	socketDir    = "/var/run/wireguard"
+	socketSuffix = ".sock"
+	devPrefix    = "sky"
 	// innerMTU leaves room in 1500 bytes for IPv4 (20), UDP (8), and header and
 	// tag, which take 32 bytes in WireGuard as in nebula.
 	innerMTU = topo.MTU - 60
@@ -57,6 +63,9 @@ func (w *wireguard) Start(ctx context.Context, l *topo.Link) error {
 	if err != nil {
 		return err
 	}
+	if err := sweepSockets(socketDir); err != nil {
+		return err
+	}
 	var keys [2]*ecdh.PrivateKey
 	for i := range keys {
 		if keys[i], err = ecdh.X25519().GenerateKey(rand.Reader); err != nil {
@@ -65,9 +74,7 @@ func (w *wireguard) Start(ctx context.Context, l *topo.Link) error {
 	}
 	ends := [2]*topo.End{l.A, l.B}
 	for i, end := range ends {
-		// The control socket is named after the device and is seen from all
-		// namespaces, so the name is unique to this process.
-		dev := fmt.Sprintf("wg%s%d", end.NS.Name, os.Getpid())
+		dev := fmt.Sprintf("%s%s%d", devPrefix, end.NS.Name, os.Getpid())
 		if w.ends[i], err = startDaemon(ctx, end.NS, program, "-f", dev); err != nil {
 			return err
 		}
@@ -76,7 +83,7 @@ func (w *wireguard) Start(ctx context.Context, l *topo.Link) error {
 			keys[i].Bytes(), wireguardPort,
 			keys[1-i].PublicKey().Bytes(), netip.AddrPortFrom(far.IPv4.Addr(), wireguardPort))
 		if err := w.ends[i].await(ctx, "control socket", func() error {
-			return configure("/var/run/wireguard/"+dev+".sock", settings)
+			return configure(filepath.Join(socketDir, dev+socketSuffix), settings)
 		}); err != nil {
 			return err
 		}
@@ -95,6 +102,24 @@ func (w *wireguard) Stop() {
 	for _, d := range w.ends {
 		d.stop() // wireguard-go removes its socket
 	}
+}
+
+// sweepSockets removes the control sockets of runs that died without cleaning up.
+func sweepSockets(dir string) error {
+	names, err := filepath.Glob(filepath.Join(dir, devPrefix+"[ab]*"+socketSuffix))
+	if err != nil {
+		return fmt.Errorf("vs: sweep: %w", err)
+	}
+	for _, name := range names {
+		pid := strings.TrimSuffix(filepath.Base(name)[len(devPrefix)+1:], socketSuffix)
+		if _, err := os.Stat("/proc/" + pid); !errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("vs: sweep: %w", err)
+		}
+	}
+	return nil
 }
 
 // configure speaks wireguard's cross-platform user-space interface: one request,
