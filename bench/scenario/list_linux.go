@@ -1,6 +1,8 @@
 package scenario
 
 import (
+	"slices"
+
 	"github.com/skyminer/skywire/bench/run"
 	"github.com/skyminer/skywire/bench/vs"
 )
@@ -9,12 +11,13 @@ import (
 func All() []run.Scenario {
 	return []run.Scenario{
 		Limit(),
+		Link(),
 	}
 }
 
 // Roles returns the helper processes of all scenarios.
 func Roles() []run.Role {
-	return limitRoles()
+	return slices.Concat(limitRoles(), linkRoles())
 }
 
 // Versus returns the comparison with other software, "skybench vs".
