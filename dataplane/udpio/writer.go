@@ -28,7 +28,7 @@ const (
 
 // A Writer is one sender's scratch for a [Conn]: queue superpackets with Add,
 // send them with Flush. Many Writers share a Conn without waiting for each other;
-// one goroutine uses a Writer. It takes about 20 KiB.
+// one goroutine uses a Writer. It takes about 16 KiB.
 type Writer struct {
 	// OnDrop, if not nil, hears of every run of datagrams that is not sent: where
 	// it was going, the size of its datagrams in bytes and why. It runs inside
