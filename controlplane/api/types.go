@@ -100,13 +100,21 @@ type Rule struct {
 	Peer *cipher.PubKey `json:"peer,omitempty"`
 }
 
+// Kinds of routes.
+const (
+	RouteForward = "forward" // packets pass this visor
+	RouteEnd     = "end"     // they begin and end here
+	RouteDirect  = "direct"  // the same, over a link of its own; made by itself
+)
+
 // Route is a rule in the table, and how it does.
 type Route struct {
 	Rule
-	Static  bool       `json:"static"`  // set by an operator
-	Expires *time.Time `json:"expires"` // null is never
-	Packets uint64     `json:"packets"` // that came in at In
-	Bytes   uint64     `json:"bytes"`
+	Kind    string          `json:"kind"`
+	Static  bool            `json:"static"`  // set by an operator
+	Waiting []cipher.PubKey `json:"waiting"` // neighbours to whom there is no link; empty when packets can pass
+	Packets uint64          `json:"packets"` // that came in at In
+	Bytes   uint64          `json:"bytes"`
 }
 
 // ForwardSpec asks for port forwarding: either a service of this machine exposed

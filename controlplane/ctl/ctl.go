@@ -1,0 +1,167 @@
+// Package ctl is skyctl, the command line of a visor: it makes keys and
+// configurations, and commands a running visor through its API.
+//
+// Tables are for people and may change; with --json each command prints what the
+// API answered, one JSON value, and errors too are JSON, on standard error.
+package ctl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/controlplane/visor/config"
+)
+
+// Exit codes.
+const (
+	ExitOK      = 0
+	ExitFailed  = 1 // the command was understood and failed
+	ExitUsage   = 2 // the command line is wrong
+	ExitNoVisor = 3 // no visor answers
+)
+
+// A Program is one run of skyctl.
+type Program struct {
+	app *kingpin.Application
+	out io.Writer
+	err io.Writer
+	ctx context.Context
+
+	socket string
+	json   bool
+}
+
+// New returns skyctl, which writes what it has to say to out, and what went wrong
+// to errw. defaultSocket is where it looks for a visor unless it is told otherwise,
+// "" being the visor's own default.
+func New(out, errw io.Writer, version, defaultSocket string) *Program {
+	if defaultSocket == "" {
+		defaultSocket = config.Socket()
+	}
+	p := &Program{out: out, err: errw}
+	p.app = kingpin.New("skyctl", "Make keys and configurations, and command a running visor.")
+	p.app.UsageWriter(out).ErrorWriter(errw).Version(version)
+	p.app.Terminate(func(code int) { panic(exit(code)) })
+	p.app.HelpFlag.Short('h')
+	p.app.Flag("socket", "The visor's API socket (environment: SKYWIRE_SOCKET).").PlaceHolder("PATH").Default(defaultSocket).StringVar(&p.socket)
+	p.app.Flag("json", "Print JSON in place of tables.").BoolVar(&p.json)
+	p.keygen()
+	p.config()
+	p.status()
+	p.link()
+	p.route()
+	p.ping()
+	p.forward()
+	p.completion()
+	return p
+}
+
+// Application returns the description of the command line, for the reference.
+func (p *Program) Application() *kingpin.Application { return p.app }
+
+// exit leaves kingpin, which wants to end the process after --help.
+type exit int
+
+// A failed error is one of a command, not of the command line.
+type failed struct{ error }
+
+func (f failed) Unwrap() error { return f.error }
+
+// Main runs skyctl with args, without the program's name, and returns its exit
+// code. It may be called once. ctx ends what takes long.
+func (p *Program) Main(ctx context.Context, args []string) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			e, ok := r.(exit)
+			if !ok {
+				panic(r)
+			}
+			code = int(e)
+		}
+	}()
+	p.ctx = ctx
+	_, err := p.app.Parse(args)
+	var f failed
+	switch {
+	case err == nil:
+		return ExitOK
+	case !errors.As(err, &f):
+		p.complain(api.ErrBadRequest.With("%v; try \"skyctl --help\"", err))
+		return ExitUsage
+	}
+	p.complain(f.error)
+	if errors.Is(err, api.ErrNoVisor) {
+		return ExitNoVisor
+	}
+	return ExitFailed
+}
+
+// complain prints err.
+func (p *Program) complain(err error) {
+	if !p.json {
+		fmt.Fprintf(p.err, "skyctl: %v\n", err)
+		return
+	}
+	e := api.ErrInternal.With("%v", err)
+	var coded *api.Error
+	if errors.As(err, &coded) {
+		e.Code = coded.Code
+	}
+	b, _ := json.Marshal(e) // two strings
+	fmt.Fprintf(p.err, "%s\n", b)
+}
+
+// do makes f the action of cmd.
+func (p *Program) do(cmd *kingpin.CmdClause, f func(ctx context.Context) error) *kingpin.CmdClause {
+	return cmd.Action(func(*kingpin.ParseContext) error {
+		if err := f(p.ctx); err != nil {
+			return failed{err}
+		}
+		return nil
+	})
+}
+
+// call is do for commands that talk to the visor.
+func (p *Program) call(cmd *kingpin.CmdClause, f func(ctx context.Context, visor *api.Client) error) *kingpin.CmdClause {
+	return p.do(cmd, func(ctx context.Context) error {
+		visor := api.NewClient(p.socket)
+		defer visor.Close()
+		return f(ctx, visor)
+	})
+}
+
+// print writes v as JSON if that is wanted, and else has human do it.
+func (p *Program) print(v any, human func()) error {
+	if !p.json {
+		human()
+		return nil
+	}
+	enc := json.NewEncoder(p.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// say prints a line for people.
+func (p *Program) say(format string, args ...any) { fmt.Fprintf(p.out, format+"\n", args...) }
+
+// saveFlag adds --save to a command that changes something.
+func saveFlag(cmd *kingpin.CmdClause) *bool {
+	return cmd.Flag("save", "Also change the visor's configuration file; otherwise the change is gone after a restart.").Bool()
+}
+
+// done reports a change.
+func (p *Program) done(what string, save bool, v any) error {
+	return p.print(v, func() {
+		if save {
+			p.say("%s, and saved", what)
+		} else {
+			p.say("%s until the visor restarts (--save keeps it)", what)
+		}
+	})
+}

@@ -1,0 +1,82 @@
+package ctl
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/skyminer/skywire/controlplane/api"
+)
+
+func (p *Program) forward() {
+	cmd := p.app.Command("forward", "Port forwarding.")
+	p.call(cmd.Command("ls", "List the forwards.").Default(), func(ctx context.Context, visor *api.Client) error {
+		forwards, err := visor.Forwards(ctx)
+		if err != nil {
+			return err
+		}
+		return p.print(forwards, func() { p.printForwards(forwards) })
+	})
+	p.forwardAdd(cmd.Command("add", "Expose a local service on a port of this visor's key (--expose, --port, and --allow or --public), or reach a port of another key on a local port (--reach, --local)."))
+
+	rm := cmd.Command("rm", "End a forward and its connections.")
+	id := rm.Arg("id", "Its name in the list, such as tcp:80 or udp:127.0.0.1:53.").Required().String()
+	save := saveFlag(rm)
+	p.call(rm, func(ctx context.Context, visor *api.Client) error {
+		if err := visor.RemoveForward(ctx, *id, *save); err != nil {
+			return err
+		}
+		return p.done("removed", *save, map[string]string{"id": *id})
+	})
+}
+
+func (p *Program) forwardAdd(cmd *kingpin.CmdClause) {
+	var s api.ForwardSpec
+	cmd.Flag("expose", "The local service, host:port.").PlaceHolder("ADDR").StringVar(&s.Expose)
+	cmd.Flag("port", "The port of this visor's key.").PlaceHolder("PORT").Uint16Var(&s.Port)
+	cmd.Flag("allow", "A key that may connect. May be given several times.").PlaceHolder("PK").SetValue(keysValue{&s.Allow})
+	cmd.Flag("public", "Every key may connect.").BoolVar(&s.Public)
+	cmd.Flag("reach", "The key and port to reach, PK:PORT.").PlaceHolder("PK:PORT").StringVar(&s.Reach)
+	cmd.Flag("local", "The local address to listen on, IP:port.").PlaceHolder("ADDR").StringVar(&s.Local)
+	cmd.Flag("udp", "UDP in place of TCP.").BoolVar(&s.UDP)
+	save := saveFlag(cmd)
+	cmd.Validate(func(*kingpin.CmdClause) error {
+		if faults := api.Split(s.Validate()); len(faults) > 0 {
+			var lines []string
+			for _, e := range faults {
+				lines = append(lines, "--"+strings.TrimPrefix(e.Error(), ": "))
+			}
+			return api.ErrBadRequest.With("%s", strings.ReplaceAll(strings.Join(lines, "; "), "--neither", "neither"))
+		}
+		return nil
+	})
+	p.call(cmd, func(ctx context.Context, visor *api.Client) error {
+		id, err := visor.AddForward(ctx, s, *save)
+		if err != nil {
+			return err
+		}
+		return p.done("added "+id, *save, map[string]string{"id": id})
+	})
+}
+
+func (p *Program) printForwards(forwards []api.Forward) {
+	t := newTable("ID", "KIND", "TO", "WHO", "OPEN", "TOTAL", "REFUSED", "FAILED", "RECEIVED", "SENT")
+	for _, f := range forwards {
+		kind, to, who := "reach", f.Reach, "this machine"
+		if f.Expose != "" {
+			kind, to, who = "expose", f.Expose, "everybody"
+			if !f.Public {
+				who = fmt.Sprintf("%d keys", len(f.Allow))
+				if len(f.Allow) == 1 {
+					who = f.Allow[0].Short() + "…"
+				}
+			}
+		}
+		t.row(f.ID, kind, to, who, strconv.Itoa(f.Open), strconv.FormatUint(f.Connections, 10), strconv.FormatUint(f.Refused, 10),
+			strconv.FormatUint(f.Failed, 10), size(f.RecvBytes), size(f.SentBytes))
+		t.note(trouble(f.LastError, f.LastErrorAt))
+	}
+	t.write(p.out, "no forwards; see \"skyctl forward add --help\"")
+}

@@ -1,0 +1,140 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/controlplane/visor/config"
+	"github.com/skyminer/skywire/dataplane/cipher"
+)
+
+// keyPair is what keygen prints as JSON.
+type keyPair struct {
+	PK     cipher.PubKey  `json:"pk"`
+	Secret *cipher.SecKey `json:"secret_key,omitempty"`
+	File   string         `json:"secret_key_file,omitempty"`
+}
+
+func (p *Program) keygen() {
+	cmd := p.app.Command("keygen", "Make a key pair. The public key is a visor's address.")
+	out := cmd.Flag("out", "Write the secret key to this file (mode 0600) and print only the public key.").Short('o').PlaceHolder("FILE").String()
+	force := cmd.Flag("force", "Replace the file if there is one. The old key is lost, and with it the visor's address.").Bool()
+	p.do(cmd, func(context.Context) error {
+		pk, sk := cipher.GenerateKeyPair()
+		if *out == "" {
+			hex, err := sk.MarshalText()
+			if err != nil {
+				return err
+			}
+			return p.print(keyPair{PK: pk, Secret: &sk}, func() {
+				p.say("public key  %s\nsecret key  %s", pk, hex)
+			})
+		}
+		if err := vacant(*out, *force); err != nil {
+			return err
+		}
+		if err := cipher.SaveSecKey(*out, sk); err != nil {
+			return err
+		}
+		return p.print(keyPair{PK: pk, File: *out}, func() { p.say("%s", pk) })
+	})
+
+	pub := p.app.Command("pubkey", "Print the public key of a secret key file.")
+	file := pub.Arg("file", "The file; the default is that of config gen.").Default(filepath.Join(config.Dir(), config.KeyFileName)).String()
+	p.do(pub, func(context.Context) error {
+		sk, err := cipher.LoadSecKey(*file)
+		if err != nil {
+			return err
+		}
+		pk, err := sk.PubKey()
+		if err != nil {
+			return err
+		}
+		return p.print(keyPair{PK: pk, File: *file}, func() { p.say("%s", pk) })
+	})
+}
+
+// vacant makes sure that nothing is at path, unless it may be replaced.
+func vacant(path string, force bool) error {
+	_, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && force:
+		return nil
+	case err == nil:
+		return api.ErrExists.With("%s exists; choose another file, or replace it with --force", path)
+	default:
+		return err
+	}
+}
+
+func (p *Program) config() {
+	cmd := p.app.Command("config", "Make and check configuration files.")
+	p.configGen(cmd.Command("gen", "Write a configuration that works as it is: links over UDP and TCP on port 7777. Makes a secret key beside it, unless there is one."))
+	check := cmd.Command("check", "Say everything that is wrong with a configuration file.")
+	file := check.Arg("file", "The file.").Default(config.File()).String()
+	p.do(check, func(context.Context) error {
+		_, sk, err := config.Load(*file)
+		if err != nil {
+			return err
+		}
+		pk, err := sk.PubKey()
+		if err != nil {
+			return err
+		}
+		return p.print(keyPair{PK: pk, File: *file}, func() { p.say("%s is fine; the visor's key is %s", *file, pk) })
+	})
+}
+
+func (p *Program) configGen(cmd *kingpin.CmdClause) {
+	defaults := config.Default()
+	out := cmd.Flag("out", "The file to write.").Short('o').PlaceHolder("FILE").Default(config.File()).String()
+	force := cmd.Flag("force", "Replace the configuration if there is one; the secret key stays.").Bool()
+	udp := cmd.Flag("listen-udp", "Where to take links over UDP, IP:port; empty for nowhere.").PlaceHolder("ADDR").Default(defaults.ListenUDP).String()
+	tcp := cmd.Flag("listen-tcp", "Where to take links over TCP, IP:port; empty for nowhere.").PlaceHolder("ADDR").Default(defaults.ListenTCP).String()
+	p.do(cmd, func(context.Context) error {
+		if err := vacant(*out, *force); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(*out), 0o700); err != nil {
+			return err
+		}
+		pk, err := haveKey(filepath.Join(filepath.Dir(*out), config.KeyFileName))
+		if err != nil {
+			return err
+		}
+		c := defaults
+		c.SecretKeyFile = config.KeyFileName
+		c.ListenUDP, c.ListenTCP = *udp, *tcp
+		if err := config.Save(*out, c); err != nil {
+			return err
+		}
+		return p.print(keyPair{PK: pk, File: *out}, func() {
+			p.say("wrote %s", *out)
+			p.say("this visor's key, its address for others, is\n  %s", pk)
+			run := "skyvisor"
+			if *out != config.File() {
+				run = fmt.Sprintf("skyvisor --config %s", *out)
+			}
+			p.say("start it with\n  %s", run)
+		})
+	})
+}
+
+// haveKey loads the secret key at path, or makes one if there is none.
+func haveKey(path string) (cipher.PubKey, error) {
+	sk, err := cipher.LoadSecKey(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, sk = cipher.GenerateKeyPair()
+		err = cipher.SaveSecKey(path, sk)
+	}
+	if err != nil {
+		return cipher.PubKey{}, err
+	}
+	return sk.PubKey()
+}

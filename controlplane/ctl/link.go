@@ -1,0 +1,170 @@
+package ctl
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/skyminer/skywire/controlplane/api"
+)
+
+func (p *Program) link() {
+	cmd := p.app.Command("link", "Links to neighbours.")
+	p.call(cmd.Command("ls", "List the links.").Default(), func(ctx context.Context, visor *api.Client) error {
+		links, err := visor.Links(ctx)
+		if err != nil {
+			return err
+		}
+		return p.print(links, func() { p.printLinks(links) })
+	})
+	p.linkAdd(cmd.Command("add", "Connect to a visor at a known address, and keep connected."))
+
+	rm := cmd.Command("rm", "Close links to a neighbour.")
+	pk := keyOf(rm.Arg("pk", "The neighbour's public key.").Required())
+	typ := rm.Flag("type", "Only the link of this type.").Enum(api.SUDPH, api.STCPR)
+	save := saveFlag(rm)
+	p.call(rm, func(ctx context.Context, visor *api.Client) error {
+		id := api.LinkID{PK: *pk, Type: *typ}
+		if err := visor.RemoveLink(ctx, id, *save); err != nil {
+			return err
+		}
+		return p.done("removed", *save, id)
+	})
+}
+
+func (p *Program) linkAdd(cmd *kingpin.CmdClause) {
+	typ := cmd.Flag("type", "sudph (UDP) or stcpr (TCP).").Default(api.SUDPH).Enum(api.SUDPH, api.STCPR)
+	wait := cmd.Flag("wait", "How long to wait until the link is up; 0s not at all.").Default("6s").Duration()
+	save := saveFlag(cmd)
+	pk := keyOf(cmd.Arg("pk", "The neighbour's public key.").Required())
+	addr := cmd.Arg("addr", "Its address, host:port.").Required().String()
+	p.call(cmd, func(ctx context.Context, visor *api.Client) error {
+		spec := api.LinkSpec{PK: *pk, Type: *typ, Addr: *addr}
+		if err := visor.AddLink(ctx, spec, *save); err != nil {
+			return err
+		}
+		if *wait > 0 {
+			if err := p.awaitLink(ctx, visor, spec, *wait); err != nil {
+				return err
+			}
+		}
+		return p.done("added", *save, spec)
+	})
+}
+
+// awaitLink waits until a link is up or an attempt has failed.
+func (p *Program) awaitLink(ctx context.Context, visor *api.Client, spec api.LinkSpec, wait time.Duration) error {
+	const look = 50 * time.Millisecond
+	for end := time.Now().Add(wait); ; {
+		links, err := visor.Links(ctx)
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			if l.PK != spec.PK || l.Type != spec.Type {
+				continue
+			}
+			if l.State == api.LinkUp {
+				return nil
+			}
+			if l.LastError != "" {
+				return api.ErrUnreachable.With("%s; the visor keeps trying, see \"skyctl link ls\"", l.LastError)
+			}
+		}
+		if time.Now().After(end) {
+			return api.ErrTimeout.With("the link to %s at %s is not up after %v; the visor keeps trying, see \"skyctl link ls\"", spec.PK, spec.Addr, wait)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(look):
+		}
+	}
+}
+
+func (p *Program) printLinks(links []api.Link) {
+	t := newTable("NEIGHBOUR", "TYPE", "ADDRESS", "STATE", "FOR", "RTT", "MTU", "RECEIVED", "SENT")
+	for _, l := range links {
+		addr := l.Addr
+		if l.Inbound {
+			addr += " (in)"
+		}
+		mtu := dash
+		if l.MTU > 0 {
+			mtu = strconv.Itoa(l.MTU)
+		}
+		t.row(l.PK.String(), l.Type, addr, l.State, since(l.Since), millis(l.RTTMicros), mtu, size(l.RecvBytes), size(l.SentBytes))
+		if l.State != api.LinkUp {
+			t.note(l.LastError)
+		}
+	}
+	t.write(p.out, "no links; add one with \"skyctl link add <pk> <host:port>\"")
+}
+
+func (p *Program) route() {
+	cmd := p.app.Command("route", "Routes over several hops, by static rules. A neighbour with a link needs none.")
+	ls := cmd.Command("ls", "List the rules.").Default()
+	all := ls.Flag("all", "Direct routes too, which links bring with them.").Bool()
+	p.call(ls, func(ctx context.Context, visor *api.Client) error {
+		routes, err := visor.Routes(ctx)
+		if err != nil {
+			return err
+		}
+		shown := []api.Route{}
+		for _, r := range routes {
+			if *all || r.Kind != api.RouteDirect {
+				shown = append(shown, r)
+			}
+		}
+		return p.print(shown, func() { p.printRoutes(shown) })
+	})
+
+	add := cmd.Command("add-rule", "Add a rule. Without --peer, packets pass this visor from --in to --out. With --peer this visor is an end: packets from that key come in at --in, and packets to it leave at --out.")
+	in := hopOf(add.Flag("in", "Which packets: neighbour and label under which they come, PK:LABEL. Labels are 1 to 65535, chosen by the visor that receives them.").PlaceHolder("PK:LABEL").Required())
+	out := hopOf(add.Flag("out", "Where packets leave: neighbour, and the label under which it expects them.").PlaceHolder("PK:LABEL").Required())
+	peer := add.Flag("peer", "The visor at the other end of the route.").PlaceHolder("PK")
+	peerKey := keyOf(peer)
+	save := saveFlag(add)
+	p.call(add, func(ctx context.Context, visor *api.Client) error {
+		rule := api.Rule{In: *in, Out: *out}
+		if !peerKey.IsZero() {
+			rule.Peer = peerKey
+		}
+		if err := visor.AddRule(ctx, rule, *save); err != nil {
+			return err
+		}
+		return p.done("added", *save, rule)
+	})
+
+	rm := cmd.Command("rm-rule", "Remove a rule.")
+	which := hopOf(rm.Arg("in", "The rule's --in, PK:LABEL.").Required())
+	saveRm := saveFlag(rm)
+	p.call(rm, func(ctx context.Context, visor *api.Client) error {
+		if err := visor.RemoveRule(ctx, *which, *saveRm); err != nil {
+			return err
+		}
+		return p.done("removed", *saveRm, which)
+	})
+}
+
+func (p *Program) printRoutes(routes []api.Route) {
+	t := newTable("KIND", "IN", "PACKETS", "BYTES")
+	for _, r := range routes {
+		t.row(r.Kind, r.In.String(), strconv.FormatUint(r.Packets, 10), size(r.Bytes))
+		switch r.Kind {
+		case api.RouteForward:
+			t.note("to   " + r.Out.String())
+		case api.RouteEnd:
+			t.note("out  " + r.Out.String())
+		}
+		if r.Peer != nil && r.Kind == api.RouteEnd {
+			t.note("peer " + r.Peer.String())
+		}
+		for _, pk := range r.Waiting {
+			t.note(fmt.Sprintf("waits for a link to %s", pk))
+		}
+	}
+	t.write(p.out, "no rules; neighbours with a link need none")
+}
