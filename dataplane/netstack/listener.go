@@ -1,0 +1,137 @@
+package netstack
+
+import (
+	"fmt"
+	"net"
+	"sync"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/skyminer/skywire/dataplane/cipher"
+)
+
+// A listener is a TCP port of ours.
+type listener struct {
+	stack *Stack
+	ep    tcpip.Endpoint
+	wq    waiter.Queue
+	entry waiter.Entry
+	addr  Addr
+	in    side // wake and lock for Accept; deadlines are not used
+	done  chan struct{}
+	once  sync.Once
+}
+
+// Listen opens a port for streams; 0 picks a free one. RemoteAddr of what Accept
+// returns is an [Addr] with the key that the peer has proved.
+//
+// Errors: [ErrPortInUse], net.ErrClosed.
+func (s *Stack) Listen(port uint16) (net.Listener, error) {
+	if s.isClosed() {
+		return nil, net.ErrClosed
+	}
+	l := &listener{stack: s, addr: s.Addr(port), done: make(chan struct{})}
+	l.in.init()
+	ep, err := s.stack.NewEndpoint(tcp.ProtocolNumber, header.IPv6ProtocolNumber, &l.wq)
+	if err != nil {
+		return nil, fmt.Errorf("skynet: listen on port %d: %w", port, fromStack(err))
+	}
+	l.ep = ep
+	l.entry.Init(l, waiter.ReadableEvents|waiter.EventHUp|waiter.EventErr)
+	l.wq.EventRegister(&l.entry)
+	err = ep.Bind(tcpip.FullAddress{NIC: nicID, Addr: tcpip.AddrFrom16(s.own), Port: port})
+	if err == nil {
+		err = ep.Listen(backlog)
+	}
+	if err != nil {
+		ep.Close()
+		return nil, fmt.Errorf("skynet: listen on port %d: %w", port, fromStack(err))
+	}
+	if !s.remember(l) {
+		ep.Close()
+		return nil, net.ErrClosed
+	}
+	if a, err := ep.GetLocalAddress(); err == nil {
+		l.addr.Port = a.Port
+	}
+	return l, nil
+}
+
+// NotifyEvent implements waiter.EventListener.
+func (l *listener) NotifyEvent(waiter.EventMask) { l.in.poke() }
+
+// Addr returns our key and the port.
+func (l *listener) Addr() net.Addr { return l.addr }
+
+// Accept implements net.Listener. Streams that do not fit the budget, or whose
+// peer has gone since, are reset and skipped.
+func (l *listener) Accept() (net.Conn, error) {
+	l.in.mu.Lock()
+	defer l.in.mu.Unlock()
+	for {
+		select {
+		case <-l.done:
+			return nil, l.opError(net.ErrClosed)
+		default:
+		}
+		var from tcpip.FullAddress
+		ep, wq, err := l.ep.Accept(&from)
+		switch err.(type) {
+		case nil:
+			if c, ok := l.stack.accepted(ep, wq, l.addr, from); ok {
+				return c, nil
+			}
+		case *tcpip.ErrWouldBlock:
+			<-l.in.wake
+		default:
+			return nil, l.opError(fromStack(err))
+		}
+	}
+}
+
+// accepted makes a Conn of a stream that a peer has opened.
+func (s *Stack) accepted(ep tcpip.Endpoint, wq *waiter.Queue, local Addr, from tcpip.FullAddress) (*Conn, bool) {
+	pk, known := s.keyOf(from.Addr.As16())
+	c := s.newConn(ep, wq, local, Addr{PK: pk, Port: from.Port})
+	if !known {
+		c.fail(ErrPeerGone)
+		return nil, false
+	}
+	if err := s.budget.add(c); err != nil {
+		c.fail(err)
+		return nil, false
+	}
+	return c, true
+}
+
+// keyOf returns the key behind an overlay address: ours, or a peer's that has a
+// session.
+func (s *Stack) keyOf(overlay [16]byte) (cipher.PubKey, bool) {
+	if overlay == s.own {
+		return s.cfg.PubKey, true
+	}
+	p, ok := s.cfg.Network.Lookup(overlay)
+	if !ok {
+		return cipher.PubKey{}, false
+	}
+	return p.PubKey(), true
+}
+
+// Close closes the port. Streams that nobody has accepted are reset.
+func (l *listener) Close() error {
+	l.once.Do(func() {
+		close(l.done)
+		l.stack.forget(l)
+		l.wq.EventUnregister(&l.entry)
+		l.ep.Close()
+		l.in.poke()
+	})
+	return nil
+}
+
+func (l *listener) opError(err error) error {
+	return &net.OpError{Op: "accept", Net: Net, Addr: l.addr, Err: err}
+}
