@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"net"
 	"sync"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -42,6 +43,7 @@ type budget struct {
 	mu      sync.Mutex
 	limit   int // bytes per buffer
 	closed  bool
+	tending *time.Timer // runs tend while there are streams
 	streams map[*Conn]struct{}
 }
 
@@ -72,6 +74,9 @@ func (b *budget) add(c *Conn) error {
 	}
 	b.streams[c] = struct{}{}
 	b.apply()
+	if b.tending == nil {
+		b.tending = time.AfterFunc(tendEvery, b.tend)
+	}
 	return nil
 }
 
@@ -79,6 +84,9 @@ func (b *budget) add(c *Conn) error {
 func (b *budget) close() {
 	b.mu.Lock()
 	b.closed = true
+	if b.tending != nil {
+		b.tending.Stop()
+	}
 	b.mu.Unlock()
 }
 

@@ -31,6 +31,8 @@ type Conn struct {
 
 	cause atomic.Pointer[error] // why the stream ended on our side; first one wins
 
+	stalled int // how often tend found it without a window; tend's own
+
 	rd struct {
 		side
 		dst    tcpip.SliceWriter

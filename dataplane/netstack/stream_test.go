@@ -57,6 +57,8 @@ func TestTransferOverFaultyNetwork(t *testing.T) {
 		{"clean", fault{}, 64 << 20},
 		{"one packet per burst", fault{chunk: 1}, 8 << 20},
 		{"loss", fault{seed: 1, loss: 0.002}, 4 << 20},
+		{"loss 2%", fault{seed: 1, loss: 0.02}, 2 << 20},   // gVisor's window reaches 0 here
+		{"loss 10%", fault{seed: 2, loss: 0.1}, 256 << 10}, // likewise
 		{"duplicates", fault{seed: 3, dup: 0.1}, 8 << 20},
 		{"reordering", fault{seed: 4, reorder: 0.1}, 4 << 20},
 		{"all", fault{seed: 5, loss: 0.002, dup: 0.05, reorder: 0.05}, 1 << 20},

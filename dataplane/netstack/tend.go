@@ -1,0 +1,53 @@
+package netstack
+
+import (
+	"errors"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+)
+
+// tendEvery is how often streams are looked after, and so how long one may stand
+// still for the reason below.
+const tendEvery = 200 * time.Millisecond
+
+// errStalled ends a stream that gVisor has brought to a halt for good.
+var errStalled = errors.New("skynet: stream stalled after heavy loss")
+
+// tend gives streams their congestion window back. gVisor's CUBIC reaches a window
+// of 0 where RACK detects a loss at a window of 1: the cubic starts below 1 then,
+// and is rounded down. With a window of 0 nothing is sent, so nothing comes back
+// and no timer runs: the stream would stand still for ever. At 2 % loss and no
+// delay that happened within a megabyte.
+//
+// It runs only while there are streams.
+func (b *budget) tend() {
+	b.each((*Conn).tend)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.streams) > 0 && !b.closed {
+		b.tending.Reset(tendEvery)
+	} else {
+		b.tending = nil
+	}
+}
+
+// tend restarts a stream whose congestion window is 0.
+func (c *Conn) tend() {
+	var info tcpip.TCPInfoOption
+	if err := c.ep.GetSockOpt(&info); err != nil || info.SndCwnd > 0 || info.RTO == 0 {
+		return // RTO 0: not connected yet
+	}
+	switch tcp.EndpointState(info.State) {
+	case tcp.StateEstablished:
+		cc := tcpip.CongestionControlOption("cubic")
+		c.ep.SetSockOpt(&cc)                       // starts anew, with the initial window
+		c.ep.SocketOptions().SetDelayOption(false) // sends what the window allows
+	case tcp.StateCloseWait, tcp.StateFinWait1, tcp.StateClosing, tcp.StateLastAck:
+		// gVisor resets the window of established streams only.
+		if c.stalled++; c.stalled > 1 {
+			c.fail(errStalled)
+		}
+	}
+}
