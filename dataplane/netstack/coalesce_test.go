@@ -111,7 +111,7 @@ func TestCoalesceMalformed(t *testing.T) {
 // model writes down which byte stands at which sequence number, in order.
 func TestCoalesceModel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for round := range 2000 {
+	for round := range 200 {
 		var in [][]byte
 		next := map[uint16]uint32{}
 		for range 1 + rng.IntN(100) {
