@@ -1,0 +1,233 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/skyminer/skywire/dataplane/cipher"
+	"github.com/skyminer/skywire/dataplane/forward"
+	"github.com/skyminer/skywire/dataplane/link"
+	"github.com/skyminer/skywire/dataplane/noise"
+)
+
+// An Upper is the floor above: it takes what sessions bring.
+type Upper interface {
+	// Deliver takes payloads of one protocol that came in a row, without their
+	// proto byte, on a packet worker. Borrowed until it returns.
+	Deliver(from *Session, proto uint8, payloads [][]byte)
+
+	// SessionUp and SessionDown follow a session, one at a time and never on a
+	// packet worker. Down means that nothing has come back for ten seconds, or that
+	// the last route is gone; up may follow again.
+	SessionUp(s *Session)
+	SessionDown(s *Session, err error)
+}
+
+// Config describes a Manager.
+type Config struct {
+	Static  *cipher.StaticKey
+	Links   *link.Engine
+	Forward *forward.Engine
+	Upper   Upper
+	Limits  noise.Limits // when keys are renewed
+	// Clock gives handshake timestamps; nil: one that does not outlive the process.
+	Clock *noise.Clock
+	// Mux spreads the flows of a session over all its good routes. Otherwise the
+	// best one is used and the others stand by.
+	Mux bool
+	Log zerolog.Logger
+}
+
+// A Manager keeps a visor's sessions. All methods are safe for concurrent use.
+type Manager struct {
+	cfg        Config
+	pk         cipher.PubKey
+	links      *link.Engine
+	forward    *forward.Engine
+	upper      Upper
+	log        zerolog.Logger
+	shaker     *handshaker
+	scratch    scratchPool
+	reassembly atomic.Int64 // bytes in all reassemblers
+	drops      drops
+
+	mu       sync.RWMutex // guards the rest; before Session.mu
+	sessions map[cipher.PubKey]*Session
+	byAddr   map[[16]byte]*Session
+	direct   map[*link.Link]*route
+	routes   map[uint64]*route // those of AddRoute
+	lastID   uint64
+	ended    []*Session // whose end the ticker has yet to tell
+
+	kick   chan struct{} // wakes the ticker
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// New returns a Manager that works at once: it hears of links from the forwarding
+// engine and makes direct sessions by itself. Close ends its goroutines.
+func New(cfg Config) (*Manager, error) {
+	if cfg.Static == nil || cfg.Links == nil || cfg.Forward == nil || cfg.Upper == nil {
+		return nil, errors.New("session: Static, Links, Forward and Upper are needed")
+	}
+	if cfg.Limits == (noise.Limits{}) {
+		cfg.Limits = noise.DefaultLimits()
+	}
+	if err := cfg.Limits.Validate(); err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	if cfg.Clock == nil {
+		clock, err := noise.NewClock("", cfg.Log)
+		if err != nil {
+			return nil, fmt.Errorf("session: %w", err)
+		}
+		cfg.Clock = clock
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m := &Manager{
+		cfg: cfg, pk: cfg.Static.PubKey(), links: cfg.Links, forward: cfg.Forward, upper: cfg.Upper, log: cfg.Log,
+		sessions: make(map[cipher.PubKey]*Session),
+		byAddr:   make(map[[16]byte]*Session),
+		direct:   make(map[*link.Link]*route),
+		routes:   make(map[uint64]*route),
+		kick:     make(chan struct{}, 1),
+		cancel:   cancel,
+	}
+	m.shaker = newHandshaker(m)
+	m.done.Go(func() { m.shaker.run(ctx) })
+	m.done.Go(func() { m.run(ctx) })
+	m.forward.Subscribe(m)
+	return m, nil
+}
+
+// Close stops handshakes, probes and callbacks, and returns when they have ended.
+// Nothing can be sent afterwards. Close the link engine first, so that no packet
+// comes in any more.
+func (m *Manager) Close() {
+	m.cancel()
+	m.done.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.sessions {
+		s.close()
+	}
+}
+
+// Lookup returns the session of the peer with this overlay address.
+func (m *Manager) Lookup(overlay [16]byte) (*Session, bool) {
+	m.mu.RLock()
+	s, ok := m.byAddr[overlay]
+	m.mu.RUnlock()
+	return s, ok
+}
+
+// Session returns the session of a peer, if there is one.
+func (m *Manager) Session(pk cipher.PubKey) (*Session, bool) {
+	m.mu.RLock()
+	s, ok := m.sessions[pk]
+	m.mu.RUnlock()
+	return s, ok
+}
+
+// dialPatience is how long Dial waits for links and handshakes that are not there:
+// longer than the second retry of either.
+const dialPatience = 8 * time.Second
+
+// Dial waits until packets can be sent to pk and returns its session. A peer that
+// nobody knows a way to fails at once.
+//
+// Errors: *PathError with ErrNoRoute, ErrRouteDown or ErrHandshakeTimeout; those of
+// ctx.
+func (m *Manager) Dial(ctx context.Context, pk cipher.PubKey) (*Session, error) {
+	s, ok := m.Session(pk)
+	if !ok {
+		return nil, &PathError{Peer: pk, Err: ErrNoRoute}
+	}
+	if s.Up() {
+		return s, nil
+	}
+	s.hurry()
+	patience := time.NewTimer(dialPatience)
+	defer patience.Stop()
+	for {
+		s.mu.Lock()
+		changed, closed := s.changed, s.closed
+		s.mu.Unlock()
+		switch {
+		case s.Up():
+			return s, nil
+		case closed:
+			return nil, &PathError{Peer: pk, Err: ErrNoRoute}
+		}
+		select {
+		case <-changed:
+		case <-patience.C:
+			return nil, s.diagnose(ns(m.links.Now()))
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", s.diagnose(ns(m.links.Now())), context.Cause(ctx))
+		}
+	}
+}
+
+// hurry lets the next handshake begin at once: somebody waits.
+func (s *Session) hurry() {
+	if !s.shake.active.Load() {
+		s.shake.next.Store(0)
+		s.m.wake()
+	}
+}
+
+// wake lets the ticker look at once. It never blocks.
+func (m *Manager) wake() {
+	select {
+	case m.kick <- struct{}{}:
+	default:
+	}
+}
+
+// send runs f with scratch of its own.
+func (m *Manager) send(f func(tx *link.Tx, sc *scratch)) {
+	tx, sc := m.links.GetTx(), m.scratch.get()
+	f(tx, sc)
+	m.scratch.put(sc)
+	m.links.PutTx(tx)
+}
+
+// session returns the session of pk, which it makes if needed. mu is held.
+func (m *Manager) sessionLocked(pk cipher.PubKey) (*Session, error) {
+	if s := m.sessions[pk]; s != nil {
+		return s, nil
+	}
+	s, err := newSession(m, pk, ns(m.links.Now()))
+	if err != nil {
+		return nil, err
+	}
+	m.sessions[pk] = s
+	m.byAddr[pk.OverlayAddr().As16()] = s
+	return s, nil
+}
+
+// close ends the session: nothing is sent any more, and Dial fails.
+func (s *Session) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.table.Store(nil)
+	s.notify()
+	s.mu.Unlock()
+	s.ring.Clear()
+	s.pieces.close()
+}
+
+func randomUint64() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails, crypto/rand says
+	return binary.BigEndian.Uint64(b[:])
+}

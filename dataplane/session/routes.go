@@ -1,0 +1,225 @@
+package session
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/skyminer/skywire/dataplane/cipher"
+	"github.com/skyminer/skywire/dataplane/forward"
+	"github.com/skyminer/skywire/dataplane/link"
+	"github.com/skyminer/skywire/dataplane/packet"
+)
+
+// A RouteSpec describes this visor's end of a route: packets for Peer leave to the
+// neighbour Out under OutLabel, and Peer's come from the neighbour In under InLabel.
+type RouteSpec struct {
+	Peer     cipher.PubKey
+	Out      forward.Neighbour
+	OutLabel packet.Label // what Out gave out
+	In       forward.Neighbour
+	InLabel  packet.Label  // 1..packet.MaxStaticLabel, or 0: give one out
+	TTL      time.Duration // of the incoming rule, without a probe; 0: for ever
+}
+
+// RouteInfo is a snapshot of a route for people and for metrics.
+type RouteInfo struct {
+	ID     uint64
+	Direct bool // a link to the peer itself
+	RouteSpec
+	State State
+	InUse bool // flows are sent on it
+	MTU   int  // bytes of the largest route packet
+	RTT   time.Duration
+	Share float64 // of new flows among routes in use, 0..1; by what it delivers
+
+	TxPackets, TxBytes uint64 // data packets and their bodies
+	RxPackets, RxBytes uint64
+	LastError          uint8 // code of the last route error, 0: none
+}
+
+// AddRoute adds a route to spec.Peer. It works whether or not the links are up; the
+// handshake runs as soon as they are.
+//
+// Errors: ErrSelf, and those of forward.AddDeliver and forward.AddEgress.
+func (m *Manager) AddRoute(spec RouteSpec) (RouteInfo, error) {
+	if err := spec.Peer.Validate(); err != nil {
+		return RouteInfo{}, fmt.Errorf("session: peer: %w", err)
+	}
+	if spec.Peer == m.pk {
+		return RouteInfo{}, ErrSelf
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, err := m.sessionLocked(spec.Peer)
+	if err != nil {
+		return RouteInfo{}, err
+	}
+	defer m.dropEmpty(s)
+	m.lastID++
+	r := &route{s: s, n: m.lastID, spec: spec, id: uint32(randomUint64())}
+	r.mtu.Store(startMTU)
+	if r.egress, err = m.forward.AddEgress(spec.Out, spec.OutLabel, r); err != nil {
+		return RouteInfo{}, fmt.Errorf("session: outgoing: %w", err)
+	}
+	r.rule, err = m.forward.AddDeliver(forward.DeliverSpec{In: spec.In, Label: spec.InLabel, TTL: spec.TTL, Sink: r})
+	if err != nil {
+		m.forward.RemoveEgress(r.egress)
+		return RouteInfo{}, fmt.Errorf("session: incoming: %w", err)
+	}
+	r.spec.InLabel = r.rule.Label()
+	m.routes[r.n] = r
+	s.add(r)
+	m.wake()
+	return r.info(), nil
+}
+
+// RemoveRoute removes a route of AddRoute; direct ones go with their links. Error:
+// ErrNoSuchRoute.
+func (m *Manager) RemoveRoute(id uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.routes[id]
+	if r == nil {
+		return fmt.Errorf("%w: %d", ErrNoSuchRoute, id)
+	}
+	delete(m.routes, id)
+	m.forward.RemoveEgress(r.egress)
+	_ = m.forward.RemoveRule(r.rule.Label()) // it may have expired
+	r.s.remove(r)
+	m.dropEmpty(r.s)
+	return nil
+}
+
+// Routes returns a snapshot of all routes, direct ones too, by ID.
+func (m *Manager) Routes() []RouteInfo {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var all []RouteInfo
+	for _, s := range m.sessions {
+		s.mu.Lock()
+		for _, r := range s.routes {
+			all = append(all, r.infoLocked())
+		}
+		s.mu.Unlock()
+	}
+	slices.SortFunc(all, func(a, b RouteInfo) int { return cmp.Compare(a.ID, b.ID) })
+	return all
+}
+
+func (r *route) info() RouteInfo {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	return r.infoLocked()
+}
+
+func (r *route) infoLocked() RouteInfo {
+	in := RouteInfo{
+		ID: r.n, Direct: r.direct != nil, RouteSpec: r.spec, State: r.health.state, RTT: r.health.rtt,
+		MTU:       int(r.mtu.Load()),
+		TxPackets: r.tx.Load(), TxBytes: r.txBytes.Load(),
+		RxPackets: r.rx.Load(), RxBytes: r.rxBytes.Load(),
+		LastError: uint8(r.errCode.Load()),
+	}
+	if l := r.link(); l != nil {
+		in.MTU = r.packetMTU(l)
+	}
+	if !r.ready() {
+		in.State = StateWaiting
+	}
+	if t := r.s.table.Load(); t != nil {
+		for _, o := range t.slots {
+			if o == r {
+				in.InUse = true
+				in.Share += 1 / float64(len(t.slots))
+			}
+		}
+	}
+	return in
+}
+
+// add puts r among the session's routes. If there are keys already, it is bound
+// under them.
+func (s *Session) add(r *route) {
+	now := ns(s.m.links.Now())
+	ep := s.ring.SendEpoch(now)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.routes = append(s.routes, r)
+	if ep != nil && r.direct == nil {
+		r.prepare(ep)
+	}
+}
+
+func (s *Session) remove(r *route) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.gone = true
+	s.routes = slices.DeleteFunc(s.routes, func(o *route) bool { return o == r })
+	s.reschedule()
+}
+
+// dropEmpty forgets a session without routes. mu is held.
+func (m *Manager) dropEmpty(s *Session) {
+	s.mu.Lock()
+	empty := len(s.routes) == 0
+	s.mu.Unlock()
+	if !empty || m.sessions[s.peer] != s {
+		return
+	}
+	delete(m.sessions, s.peer)
+	delete(m.byAddr, s.peer.OverlayAddr().As16())
+	s.close()
+	m.ended = append(m.ended, s)
+	m.wake() // the ticker tells the floor above
+}
+
+// Attached makes the direct route of a new link. See forward.Ends.
+func (m *Manager) Attached(l *link.Link) forward.Sink {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, err := m.sessionLocked(l.Peer())
+	if err != nil {
+		m.log.Error().Err(err).Msg("cannot make a session")
+		return nil
+	}
+	m.lastID++
+	end := forward.Neighbour{Peer: l.Peer(), Type: l.Type()}
+	r := &route{
+		s: s, n: m.lastID, direct: l, id: uint32(randomUint64()),
+		spec: RouteSpec{Peer: l.Peer(), Out: end, In: end, InLabel: l.DirectIn()},
+	}
+	m.direct[l] = r
+	s.add(r)
+	return r
+}
+
+// Detached removes the direct route of a link. See forward.Ends.
+func (m *Manager) Detached(l *link.Link) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.direct[l]
+	if r == nil {
+		return
+	}
+	delete(m.direct, l)
+	r.s.remove(r)
+	m.dropEmpty(r.s)
+}
+
+// LinkUp lets the ticker look at what can be done now. See forward.Ends.
+func (m *Manager) LinkUp(*link.Link) { m.wake() }
+
+// LinkDown moves flows away from the link at once. See forward.Ends.
+func (m *Manager) LinkDown(l *link.Link, _ error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, s := range m.sessions {
+		s.mu.Lock()
+		s.reschedule()
+		s.mu.Unlock()
+	}
+	m.wake()
+	_ = l
+}

@@ -1,0 +1,126 @@
+package session
+
+import (
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/skyminer/skywire/dataplane/cipher"
+	"github.com/skyminer/skywire/dataplane/link"
+	"github.com/skyminer/skywire/dataplane/noise"
+)
+
+// A Session is the way to one peer, over however many routes there are. It lives
+// from the first route to the last. All methods are safe for concurrent use.
+type Session struct {
+	m    *Manager
+	peer cipher.PubKey
+
+	table  atomic.Pointer[table] // nil: nothing can be sent
+	ring   *noise.Ring[epochState]
+	phases phases
+	mask   uint64 // hides our clock in probe tokens
+
+	fragments atomic.Uint32 // ids of payloads sent in pieces
+	pieces    reassembler
+
+	shake sessionShake
+
+	mu     sync.Mutex // after a route's recvMu, never before it
+	routes []*route
+	// changed is closed and replaced when what Dial waits for may have changed.
+	changed chan struct{}
+	up      bool          // as the floor above was told
+	heard   time.Duration // when something last arrived, or the session began
+	closed  bool
+}
+
+func newSession(m *Manager, peer cipher.PubKey, now time.Duration) (*Session, error) {
+	s := &Session{m: m, peer: peer, mask: randomUint64(), changed: make(chan struct{}), heard: now}
+	s.pieces.budget = &m.reassembly
+	s.fragments.Store(uint32(randomUint64()))
+	var err error
+	s.ring, err = noise.NewRing(m.cfg.Limits, func(e *epoch) { s.phases.remove(e.Local) })
+	return s, err
+}
+
+// PubKey returns the peer's key, which the keys in use prove.
+func (s *Session) PubKey() cipher.PubKey { return s.peer }
+
+// Up reports whether packets can be sent now.
+func (s *Session) Up() bool { return s.table.Load() != nil }
+
+// pick returns the route for a packet that begins with head, and its link. Packets
+// of one flow, which is the first four bytes (the ports), keep to one route as long
+// as it is good.
+func (s *Session) pick(head []byte) (*route, *link.Link) {
+	t := s.table.Load()
+	if t == nil {
+		return nil, nil
+	}
+	var flow uint32
+	if len(head) >= 4 {
+		flow = binary.BigEndian.Uint32(head)
+	}
+	if r := t.route(flow); r != nil {
+		if l := r.link(); l != nil {
+			return r, l
+		}
+	}
+	return nil, nil
+}
+
+// confirm notes that a packet opened under ep: if we answered the handshake that
+// made ep, the peer has the keys, and we send with them from now on.
+func (s *Session) confirm(ep *epoch) {
+	if s.ring.Confirm(ep) {
+		s.adopt(ep)
+		s.m.wake()
+	}
+}
+
+// adopt makes ep, which has just become current, the keys to send with: at once on
+// the route that the handshake ran over, on the others once it is bound there.
+func (s *Session) adopt(ep *epoch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.routes {
+		if r.direct != nil && r != ep.User.first {
+			continue // direct packets need no numbers; the first's bind confirms the keys
+		}
+		r.prepare(ep)
+		if r.direct == nil && r == ep.User.first {
+			r.send.Store(r.next)
+		}
+	}
+}
+
+// prepare gives the route a number space under ep and has it bound. Session.mu is
+// held.
+func (r *route) prepare(ep *epoch) {
+	if r.next == nil || r.next.epoch != ep {
+		r.next = &sendState{epoch: ep, id: r.id}
+		r.bindAt, r.bindTry = 0, 0
+	}
+}
+
+// notify wakes who waits in Dial. mu is held.
+func (s *Session) notify() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// reschedule chooses anew what to send on. mu is held.
+func (s *Session) reschedule() {
+	for _, r := range s.routes {
+		r.usable = !r.gone && r.ready() && (r.health.state == StateUp || r.health.state == StateSuspect)
+	}
+	old := s.table.Load()
+	fresh := choose(s.routes, old, s.m.cfg.Mux)
+	if fresh.same(old) {
+		return
+	}
+	s.table.Store(fresh)
+	s.notify()
+}

@@ -1,0 +1,220 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/skyminer/skywire/dataplane/link"
+	"github.com/skyminer/skywire/dataplane/noise"
+)
+
+// How often the ticker looks at all sessions: while something is under way, and
+// while all is quiet. A look at a quiet route takes well below a microsecond.
+const (
+	tickBusy  = 50 * time.Millisecond
+	tickQuiet = 200 * time.Millisecond
+)
+
+// run looks after all sessions until ctx ends. It alone calls SessionUp and
+// SessionDown.
+func (m *Manager) run(ctx context.Context) {
+	timer := time.NewTimer(tickQuiet)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-m.kick:
+		}
+		wait := tickQuiet
+		if m.tick() {
+			wait = tickBusy
+		}
+		timer.Reset(wait)
+	}
+}
+
+// tick looks at every session once and reports whether one is busy.
+func (m *Manager) tick() (busy bool) {
+	m.mu.Lock()
+	all := make([]*Session, 0, len(m.sessions))
+	for _, s := range m.sessions {
+		all = append(all, s)
+	}
+	ended := m.ended
+	m.ended = nil
+	m.mu.Unlock()
+	for _, s := range ended {
+		if s.up {
+			s.up = false
+			m.upper.SessionDown(s, errRouteRemoved)
+		}
+	}
+	var due []errand
+	for _, s := range all {
+		due = due[:0]
+		if s.tick(ns(m.links.Now()), &due) {
+			busy = true
+		}
+		if len(due) > 0 {
+			m.send(func(tx *link.Tx, sc *scratch) {
+				for _, d := range due {
+					d.run(tx, sc)
+				}
+			})
+		}
+	}
+	return busy
+}
+
+// An errand is something to send that a tick found due: a probe of size bytes, or a
+// bind under ep.
+type errand struct {
+	r    *route
+	size int
+	ep   *epoch
+}
+
+func (d errand) run(tx *link.Tx, sc *scratch) {
+	if d.ep != nil {
+		d.r.sendBind(tx, sc, d.ep, d.r.boundHere(d.ep))
+		return
+	}
+	d.r.sendProbe(tx, sc, d.r.s.m.links.Now(), d.size)
+}
+
+// tick looks after one session: routes, keys, what the floor above should know.
+func (s *Session) tick(now time.Duration, due *[]errand) (busy bool) {
+	s.ring.Sweep(now)
+	s.pieces.expire(now)
+	s.mu.Lock()
+	linked := false
+	for _, r := range s.routes {
+		s.heard = max(s.heard, ns(r.lastHeard.Load()))
+		if r.link() != nil {
+			linked = true
+		}
+		if s.tickRoute(r, now, due) {
+			busy = true
+		}
+	}
+	s.reschedule()
+	up, silent := s.table.Load() != nil, now-s.heard > deadAfter
+	s.mu.Unlock()
+
+	if linked && s.handshakeDue(now) {
+		s.m.shaker.start(s)
+	}
+	if s.shake.active.Load() {
+		busy = true
+		if !linked {
+			s.m.shaker.start(s) // finds no route and gives up
+		}
+	}
+	switch {
+	case up && !s.up:
+		s.up = true
+		s.m.upper.SessionUp(s)
+	case !up && s.up && silent:
+		s.up = false
+		s.m.upper.SessionDown(s, ErrPeerSilent)
+	}
+	return busy
+}
+
+// tickRoute looks after one route. mu is held.
+func (s *Session) tickRoute(r *route, now time.Duration, due *[]errand) (busy bool) {
+	l := r.link()
+	if l == nil {
+		r.health.state = StateWaiting
+		return false
+	}
+	if ep := r.bindDue(now); ep != nil {
+		*due = append(*due, errand{r: r, ep: ep})
+	}
+	if r.direct == nil {
+		if st := r.send.Load(); st != nil && now-st.epoch.Made() >= s.m.cfg.Limits.RejectAfter {
+			r.send.CompareAndSwap(st, nil)
+		}
+		if r.send.Load() == nil {
+			r.health.state = StateWaiting
+			return true
+		}
+	}
+	if r.health.state == StateWaiting {
+		r.health.reset(r.traffic())
+		r.search.restart(l.MTU())
+	}
+	idle := time.Duration(0)
+	if r.direct == nil {
+		idle = idleProbe
+	} else if rtt := l.RTT(); rtt > 0 {
+		r.health.rtt = rtt // the link measures it anyway
+	}
+	before := r.health.seen.replies
+	if r.health.tick(now, r.traffic(), idle) {
+		*due = append(*due, errand{r: r})
+	}
+	if r.health.seen.replies != before {
+		r.share.update(r.health.seen.tx, r.peerPackets.Load())
+	}
+	if r.direct == nil {
+		s.tickMTU(r, now, l, due)
+	}
+	return r.next != r.acked || r.health.dataSince != 0 || r.health.probeSince != 0
+}
+
+// tickMTU goes on with the search for a sealed route's MTU. mu is held.
+func (s *Session) tickMTU(r *route, now time.Duration, l *link.Link, due *[]errand) {
+	if size := r.confirmed.Swap(0); size > 0 {
+		r.search.confirm(int(size), now)
+	}
+	if size := r.hinted.Swap(0); size > 0 {
+		r.search.hint(int(size), now)
+	}
+	if size := r.search.tick(now, r.health.rtt, l.MTU()); size > 0 {
+		*due = append(*due, errand{r: r, size: size})
+	}
+	r.mtu.Store(int32(r.search.mtu))
+}
+
+// handshakeDue reports whether we should begin a handshake, or begin again.
+func (s *Session) handshakeDue(now time.Duration) bool {
+	k := &s.shake
+	if now < ns(k.next.Load()) || k.queued.Load() {
+		return false
+	}
+	if k.active.Load() {
+		return true
+	}
+	cur := s.ring.SendEpoch(now)
+	switch {
+	case cur == nil:
+		if !k.waited && !noise.WinsTie(s.m.pk, s.peer) {
+			k.waited = true // the peer goes first
+			k.next.Store(int64(now + tieWait))
+			return false
+		}
+		return true
+	case s.ring.NeedRekey(now):
+		return true
+	}
+	return s.orphaned(cur, now)
+}
+
+// orphaned reports whether the peer has evidently not got the keys in use: it never
+// answered under them, or nothing has come back on any route for long.
+func (s *Session) orphaned(cur *epoch, now time.Duration) bool {
+	if now-cur.Made() < s.m.cfg.Limits.ConfirmWithin {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.up && now-s.heard > deadAfter {
+		s.shake.next.Store(int64(now + retryMax))
+		return true
+	}
+	first := cur.User.first
+	return cur.Initiator() && !first.gone && first.link() != nil && first.next != nil && first.next.epoch == cur && first.acked != first.next
+}
