@@ -56,7 +56,8 @@ func (b *Burst) frames(i, j int) []byte {
 type Handler interface {
 	// Attach hears of a new Link, which is not up yet, and returns the direct
 	// label under which this visor takes packets from it. Never called on a
-	// packet worker.
+	// packet worker, and for one link at a time; it may ask the engine, but must
+	// not add or remove links.
 	Attach(l *Link) packet.Label
 
 	// Detach hears that l is gone for good; its direct label is free again.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/skyminer/skywire/dataplane/cipher"
@@ -15,15 +17,14 @@ import (
 
 // Timing of a link's life.
 const (
-	probeAfter  = 3 * second  // of silence from the peer
-	probeAgain  = second      // while it stays silent
-	rttEvery    = 10 * second // a sample on busy links too
-	deadAfter   = 9 * second
-	retryFirst  = second      // between initiations while somebody may be waiting
-	patience    = 4 * second  // then the attempt has failed, and retries slow down
-	retryMost   = 30 * second // the slowest pace
-	rekeyRetry  = second
-	rekeyGiveUp = 5 * second
+	probeAfter = 3 * second  // of silence from the peer
+	probeAgain = second      // while it stays silent
+	rttEvery   = 10 * second // a sample on busy links too
+	deadAfter  = 9 * second
+	retryFirst = second      // between initiations while somebody may be waiting
+	patience   = 4 * second  // then the attempt has failed, and retries slow down
+	retryMost  = 30 * second // the slowest pace
+	rekeyRetry = second      // at least; see Link.shakeRetry
 )
 
 // epoch is one pair of keys; its User is the receiving half.
@@ -38,7 +39,8 @@ type rxKey struct {
 	epoch     *epoch
 	win       noise.Window
 	confirmed bool
-	offer     offer // the peer's, in force with these keys
+	offer     offer          // the peer's, in force with these keys
+	answered  netip.AddrPort // where our answer went, if the peer began
 }
 
 // newRxKey makes the epoch of a finished handshake, whose User is the result.
@@ -66,29 +68,47 @@ func (k *rxKey) open(nonce *noise.Nonce, f []byte, counter uint64) ([]byte, Drop
 
 // connState is what a link knows about its connection; guarded by Link.mu.
 type connState struct {
-	target  string         // where to connect, as configured
-	addr    netip.AddrPort // where the peer is now
-	began   int64          // of the present attempts to connect
-	next    int64          // when to try again
-	wait    int64          // present pace of attempts
-	offer   offer          // the peer's
-	ours    *initiator     // our handshake that is under way
-	jar     *noise.CookieJar
-	upSince int64
-	lastErr error
-	changed chan struct{} // closed and replaced when the link comes up or an attempt fails
+	target netip.AddrPort // where to connect, as configured; not valid if never
+	addr   netip.AddrPort // where the peer is now
+	gone   bool           // removed for good
+	began  int64          // of the present attempts to connect
+	// despaired says that those attempts count as failed, though they go on.
+	despaired bool
+	next      int64      // when to try again
+	wait      int64      // present pace of attempts
+	offer     offer      // the peer's
+	ours      *initiator // our handshake that is under way
+	jar       *noise.CookieJar
+	upSince   int64
+	lastErr   error
+	changed   chan struct{} // closed and replaced when the link comes up or an attempt fails
 
 	probe     uint64 // token of the last link probe
 	probeSent int64  // 0 once it has been answered
 	probeNext int64
 	rttNext   int64
 	hinted    int64 // when a hint last made us start a handshake
+	cookied   int64 // when a cookie last did
 
 	mtu mtuSearch
 }
 
 // ErrNoAnswer is in the error of an attempt that nobody answered.
 var ErrNoAnswer = errors.New("no answer")
+
+// shakeRetry is how long an answer to an initiation may take while the link is up.
+func (l *Link) shakeRetry() int64 { return max(rekeyRetry, 3*l.rtt.Load()) }
+
+// despair notes, once, that nobody has answered for as long as somebody may be
+// waiting. The attempts go on. Called by the timer while the link is down.
+func (l *Link) despair(now int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state.ours != nil && !l.Up() && !l.state.despaired && now-l.state.began > patience {
+		l.state.despaired = true
+		l.outcome(l.noAnswer())
+	}
+}
 
 // noAnswer says what a user has to know when an attempt fails in silence: a visor
 // with another key drops our handshakes without a word.
@@ -99,40 +119,57 @@ func (l *Link) noAnswer() error {
 
 // AddLink connects to the visor with key peer at addr and keeps the link until
 // RemoveLink: it is set up again whenever it dies. It returns at once; WaitUp waits
-// for the outcome.
+// for the outcome. A link that the neighbour has opened becomes ours as it is; addr
+// is then where we look for the neighbour when it dies.
 //
 // Errors: ErrExists, ErrSelf; an engine without UDP has no SUDPH links.
 func (e *Engine) AddLink(peer cipher.PubKey, typ Type, addr netip.AddrPort) (*Link, error) {
-	switch {
-	case peer == e.pk:
-		return nil, ErrSelf
-	case typ == SUDPH && e.udp == nil:
-		return nil, errors.New("link: SUDPH is off: no UDP address to listen on is configured")
-	case typ != SUDPH && typ != STCPR:
-		return nil, fmt.Errorf("link: cannot add a %s link by address", typ)
-	case !addr.IsValid() || addr.Port() == 0:
-		return nil, fmt.Errorf("link: %q is no address with a port", addr)
-	}
-	l, made, err := e.link(peer, typ)
+	addr, err := e.checkTarget(peer, typ, addr)
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !made && l.outbound.Load() {
-		return nil, fmt.Errorf("%w: %s", ErrExists, l)
+	l, err := e.link(peer, typ, false, netip.Prefix{})
+	if errors.Is(err, ErrExists) {
+		return nil, fmt.Errorf("%w: %s link to %s", ErrExists, typ, peer)
 	}
-	if !l.outbound.Swap(true) && !made {
-		e.releaseInbound(l)
+	if err != nil {
+		return nil, err
 	}
 	now := e.tick()
-	l.state.target = addr.String()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.target = addr
 	if !l.Up() {
-		l.state.addr, l.state.began, l.state.next, l.state.wait = addr, now, now, retryFirst
-		l.state.lastErr = nil
+		l.state.addr, l.state.lastErr = addr, nil
+		l.startOver(now)
 	}
 	e.shake.kick()
 	return l, nil
+}
+
+// checkTarget refuses what cannot become a link and returns addr in the form in which
+// the sockets report it: no mapped IPv4, zones as numbers.
+func (e *Engine) checkTarget(peer cipher.PubKey, typ Type, addr netip.AddrPort) (netip.AddrPort, error) {
+	switch {
+	case peer == e.pk:
+		return addr, ErrSelf
+	case typ == SUDPH && e.udp == nil:
+		return addr, errors.New("link: SUDPH is off: no UDP address to listen on is configured")
+	case typ != SUDPH && typ != STCPR:
+		return addr, fmt.Errorf("link: cannot add a %s link by address", typ)
+	case !addr.IsValid() || addr.Port() == 0:
+		return addr, fmt.Errorf("link: %q is no address with a port", addr)
+	}
+	ip := addr.Addr().Unmap()
+	if zone := ip.Zone(); zone != "" {
+		if ifi, err := net.InterfaceByName(zone); err == nil {
+			ip = ip.WithZone(strconv.Itoa(ifi.Index))
+		}
+	}
+	if typ == SUDPH && ip.Is6() && e.udp.LocalAddr().Addr().Is4() {
+		return addr, fmt.Errorf("link: cannot reach %s: SUDPH listens on IPv4 only, at %s", addr, e.udp.LocalAddr())
+	}
+	return netip.AddrPortFrom(ip, addr.Port()), nil
 }
 
 // RemoveLink closes and forgets the link of this type to peer.
@@ -144,33 +181,8 @@ func (e *Engine) RemoveLink(peer cipher.PubKey, typ Type) error {
 		return fmt.Errorf("%w: %s to %s", ErrNotFound, typ, peer)
 	}
 	l.sendControl(packet.KindClose, []byte{CloseRemoved})
-	e.remove(l, errors.New("link: removed"))
+	e.remove(l, errGone)
 	return nil
-}
-
-// link returns the link of this type to peer, which it makes if there is none.
-func (e *Engine) link(peer cipher.PubKey, typ Type) (l *Link, made bool, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return nil, false, errClosed
-	}
-	if l := e.links[linkKey{peer, typ}]; l != nil {
-		return l, false, nil
-	}
-	e.lastID++
-	l = &Link{e: e, id: e.lastID, peer: peer, typ: typ}
-	l.state.changed = make(chan struct{})
-	if l.keys, err = noise.NewRing(e.cfg.Limits, e.dropEpoch); err != nil {
-		return nil, false, err
-	}
-	l.mtu.Store(packet.MinMTU)
-	if typ != SUDPH {
-		l.mtu.Store(packet.MaxRoutePacket)
-	}
-	l.directIn = e.handler.Attach(l)
-	e.links[linkKey{peer, typ}] = l
-	return l, true, nil
 }
 
 // dropEpoch frees an index whose keys have left their ring.
@@ -181,37 +193,29 @@ func (e *Engine) dropEpoch(ep *epoch) {
 	}
 }
 
-// remove forgets l.
-func (e *Engine) remove(l *Link, why error) {
-	e.mu.Lock()
-	key := linkKey{l.peer, l.typ}
-	if e.links[key] != l {
-		e.mu.Unlock()
-		return
-	}
-	delete(e.links, key)
-	e.mu.Unlock()
-	l.down(why)
-	if !l.outbound.Load() {
-		e.releaseInbound(l)
-	}
-	e.post(func() { e.handler.Detach(l) })
-}
-
 // down ends the present connection, if there is one, and forgets its keys.
-func (l *Link) down(why error) {
+func (l *Link) down(why error) { l.disconnect(why, false) }
+
+// end is down for good: nothing brings the link up again, and whoever waits for
+// that hears why.
+func (l *Link) end(why error) { l.disconnect(why, true) }
+
+func (l *Link) disconnect(why error, forGood bool) {
 	l.mu.Lock()
 	st := l.send.Swap(nil)
+	l.state.gone = l.state.gone || forGood
 	l.abortOurs()
 	l.keys.Clear()
 	l.directOut.Store(0)
 	l.rtt.Store(0)
 	l.state.probeSent = 0
-	if st != nil {
-		now := l.e.tick()
+	if st != nil || forGood {
 		l.outcome(why)
-		l.state.began, l.state.next, l.state.wait = now, now, retryFirst
-		l.e.guard.Forget(l.peer)
+	}
+	if st != nil {
+		l.resetAddr()
+		l.startOver(l.e.tick())
+		l.e.forgetTimestamp(l)
 		l.e.post(func() { l.e.handler.LinkDown(l, why) })
 	}
 	l.mu.Unlock()
@@ -223,75 +227,99 @@ func (l *Link) down(why error) {
 	}
 }
 
+// resetAddr goes back to where the neighbour is configured to be: where it was last
+// may be an address that it has lost. Called with l.mu held.
+func (l *Link) resetAddr() {
+	if l.typ == SUDPH {
+		l.mtu.Store(packet.MinMTU)
+	}
+	if l.outbound.Load() && l.state.target.IsValid() {
+		l.state.addr = l.state.target
+	}
+}
+
+// startOver begins a series of attempts to connect. Called with l.mu held.
+func (l *Link) startOver(now int64) {
+	l.state.began, l.state.next, l.state.wait, l.state.despaired = now, now, retryFirst, false
+}
+
+// forgetTimestamp drops what we know of the neighbour's handshake clock, unless
+// another link to it is up. A neighbour whose clock went back gets in again then.
+func (e *Engine) forgetTimestamp(l *Link) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, typ := range [...]Type{STCPR, SUDPH, DMSG} {
+		if other := e.links[linkKey{l.peer, typ}]; other != nil && other != l && other.Up() {
+			return
+		}
+	}
+	e.guard.Forget(l.peer)
+}
+
 // died is down for reasons other than our own will: links that others opened go
 // with their connection.
 func (l *Link) died(why error) {
-	if l.outbound.Load() {
+	if !l.e.removeInbound(l, why) {
 		l.down(why)
-		return
 	}
-	l.e.remove(l, why)
 }
 
-func (l *Link) closedByPeer(reason byte) {
-	texts := map[byte]string{
-		CloseShutdown: "it is shutting down", CloseRemoved: "its operator removed the link",
-		CloseReplaced: "a newer link took its place", CloseLimit: "it is over a limit",
+// closedByPeer ends the connection that st was the state of, if it is still there.
+func (l *Link) closedByPeer(st *sendState, reason byte) {
+	l.closing.Store(false)
+	if now := l.send.Load(); now == nil || st == nil || now.epoch != st.epoch {
+		return
 	}
-	text, ok := texts[reason]
-	if !ok {
-		text = fmt.Sprintf("reason %d", reason)
-	}
-	l.died(fmt.Errorf("link: closed by the neighbour: %s", text))
+	l.died(fmt.Errorf("link: closed by the neighbour: %s", closeText(reason)))
 	l.mu.Lock()
 	l.state.next += retryFirst // it will not be back within the same moment
 	l.mu.Unlock()
 }
 
-// use starts to send with new keys. Called with l.mu held. Where we began the
-// handshake, the caller sends something right after, which confirms them to the peer.
-func (l *Link) use(ep *epoch, addr netip.AddrPort, s *stream, now int64) {
-	wasUp := l.send.Load() != nil
-	next := &sendState{epoch: ep, addr: addr, stream: s}
-	if old := l.send.Load(); old != nil && old.addr == addr {
-		next.path = old.path
+func closeText(reason byte) string {
+	switch reason {
+	case CloseShutdown:
+		return "it is shutting down"
+	case CloseRemoved:
+		return "its operator removed the link"
+	case CloseReplaced:
+		return "a newer link took its place"
+	case CloseLimit:
+		return "it is over a limit"
 	}
+	return fmt.Sprintf("reason %d", reason)
+}
+
+// use starts to send with new keys to addr, where the peer has just proved to
+// receive. Called with l.mu held. Where we began the handshake, the caller sends
+// something right after, which confirms the keys to the peer. It reports false, and
+// does nothing, if the link has been removed.
+func (l *Link) use(ep *epoch, addr netip.AddrPort, s *stream, now int64) bool {
+	if l.state.gone {
+		return false
+	}
+	wasUp := l.send.Load() != nil
+	next := &sendState{epoch: ep, addr: addr, stream: s, until: int64(ep.Made() + l.e.cfg.Limits.RejectAfter)}
+	moved := l.state.addr != addr
 	l.state.addr = addr
 	l.directOut.Store(uint32(l.state.offer.direct))
 	l.lastRecv.Store(now)
-	if l.typ == SUDPH {
-		l.mtu.Store(min(l.mtu.Load(), int32(l.state.offer.maxPacket)))
-	} else {
-		l.mtu.Store(int32(l.state.offer.maxPacket &^ (packet.RouteAlign - 1)))
+	if most := int32(l.state.offer.maxPacket &^ (packet.RouteAlign - 1)); l.typ != SUDPH || l.mtu.Load() > most {
+		l.mtu.Store(most)
 	}
 	l.send.Store(next)
+	if l.typ == SUDPH && (!wasUp || moved) {
+		l.startMTU()
+	}
 	if wasUp {
-		return
+		return true
 	}
 	l.state.upSince = now
 	l.outcome(nil)
 	l.state.probeNext, l.state.rttNext = now, now
-	if l.typ == SUDPH {
-		l.startMTU(now)
-	}
 	l.e.post(func() { l.e.handler.LinkUp(l) })
 	l.e.log.Info().Stringer("peer", l.peer).Stringer("type", l.typ).Stringer("addr", addr).Msg("link up")
-}
-
-// confirm hears of the first packet under keys whose handshake the peer began: it
-// has them, so we may send with them.
-func (l *Link) confirm(k *rxKey, from netip.AddrPort, now int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.keys.Confirm(k.epoch) {
-		return
-	}
-	if !l.e.guard.Track(l.peer, k.offer.timestamp) {
-		l.e.count(DropPolicy)
-		return
-	}
-	l.state.offer = k.offer
-	l.use(k.epoch, from, nil, now)
+	return true
 }
 
 // abortOurs forgets our handshake that is under way. Called with l.mu held.
@@ -319,8 +347,7 @@ func (l *Link) Info() Info {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := Info{
-		ID: l.id, Peer: l.peer, Type: l.typ, Outbound: l.outbound.Load(), Up: l.Up(), Addr: l.state.target,
-		RTT: l.RTT(), MTU: l.MTU(),
+		ID: l.id, Peer: l.peer, Type: l.typ, Outbound: l.outbound.Load(), Up: l.Up(), RTT: l.RTT(), MTU: l.MTU(),
 		RxPackets: l.rxPackets.Load(), RxBytes: l.rxBytes.Load(),
 		TxPackets: l.txPackets.Load(), TxBytes: l.txBytes.Load(), TxDrops: l.txDrops.Load(),
 	}

@@ -48,7 +48,7 @@ func (l *Link) control(pkt []byte, from netip.AddrPort, now int64) {
 		}
 	case packet.KindPathEcho:
 		if len(body) == 8 {
-			l.pathEchoed(binary.BigEndian.Uint64(body))
+			l.pathEchoed(binary.BigEndian.Uint64(body), from)
 			return
 		}
 	case packet.KindMTUProbe:
@@ -58,7 +58,7 @@ func (l *Link) control(pkt []byte, from netip.AddrPort, now int64) {
 		}
 	case packet.KindMTUFound:
 		if len(body) == 2 {
-			l.mtuFound(int(binary.BigEndian.Uint16(body)))
+			l.mtuFound(int(binary.BigEndian.Uint16(body)), now)
 			return
 		}
 	case packet.KindError:
@@ -68,8 +68,9 @@ func (l *Link) control(pkt []byte, from netip.AddrPort, now int64) {
 		}
 	case packet.KindClose:
 		if len(body) == 1 {
-			reason := body[0]
-			l.e.post(func() { l.closedByPeer(reason) })
+			if reason, st := body[0], l.send.Load(); l.closing.CompareAndSwap(false, true) {
+				l.e.post(func() { l.closedByPeer(st, reason) })
+			}
 			return
 		}
 	case packet.KindRekey, packet.KindRekeyed, packet.KindSwitched:
@@ -130,7 +131,7 @@ const routeErrorsPerSecond = 50
 func (l *Link) sendProbe(now int64) {
 	l.mu.Lock()
 	l.state.probe++
-	l.state.probeSent = now
+	l.state.probeSent, l.state.probeNext, l.state.rttNext = now, now+probeAgain, now+rttEvery
 	token := l.state.probe
 	l.mu.Unlock()
 	var b [8]byte

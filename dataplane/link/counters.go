@@ -17,6 +17,7 @@ const (
 	DropControl                          // link control that makes no sense
 	DropMAC1                             // handshake for another key, or noise
 	DropNoCookie                         // under load and without a valid mac2
+	DropRate                             // more handshakes from one place than its share
 	DropHandshakeQueue                   // more handshakes than we can compute
 	DropHandshake                        // handshake message that does not open or parse
 	DropTimestamp                        // initiation replayed or out of order
@@ -29,7 +30,7 @@ const (
 
 var dropNames = [dropReasons]string{
 	"malformed", "foreign", "stray", "unknown_index", "replay", "auth", "control", "bad_mac1", "no_cookie",
-	"handshake_queue", "bad_handshake", "old_timestamp", "policy", "tie", "send", "bad_record",
+	"handshake_rate", "handshake_queue", "bad_handshake", "old_timestamp", "policy", "tie", "send", "bad_record",
 }
 
 // String returns the name that users and metrics see.

@@ -82,14 +82,18 @@ type Engine struct {
 	shake  *shaker
 	events eventQueue
 	guard  *noise.ReplayGuard
-	tooBig atomic.Bool
+	tooBig atomic.Pointer[netip.AddrPort] // somewhere that a datagram was too big for
 	counters
 
-	mu      sync.Mutex
-	links   map[linkKey]*Link
+	// Order of locks: worker.mu, Link.mu, Engine.mu. The ring's and the index
+	// allocator's are taken under any of them.
 	indices indexAllocator
-	lastID  uint32
-	inbound int
+	making  sync.Mutex // held while a link comes into being; first of all
+	lastID  uint32     // guarded by making
+
+	mu      sync.Mutex // guards what follows
+	links   map[linkKey]*Link
+	inbound int // links that neighbours opened, and how many from each place
 	perAddr map[netip.Prefix]int
 	closed  bool
 	ctx     context.Context // of Run
@@ -102,8 +106,9 @@ type linkKey struct {
 	typ  Type
 }
 
-// New opens the sockets; Run starts to use them. The handler gets all bursts and
-// link events from then on.
+// New opens the sockets; Run starts to use them, and closes them in the end: an
+// engine that is not wanted after all is Run with a context that has ended. The
+// handler gets all bursts and link events from then on.
 func New(cfg Config, handler Handler) (*Engine, error) {
 	if cfg.Static == nil {
 		return nil, errors.New("link: no static key")
@@ -197,7 +202,7 @@ func (e *Engine) shutdown() {
 	e.mu.Unlock()
 	for _, l := range links {
 		l.sendControl(packet.KindClose, []byte{CloseShutdown})
-		l.down(net.ErrClosed)
+		l.end(net.ErrClosed)
 	}
 	e.stop()
 	e.closeSockets()

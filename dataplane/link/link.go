@@ -73,7 +73,7 @@ type Link struct {
 	typ      Type
 	outbound atomic.Bool // we connect; otherwise the link goes when it dies
 	directIn packet.Label
-	place    netip.Prefix // where it came from, for limits; not valid on links of ours
+	place    netip.Prefix // where it came from, for limits; not valid on links that we opened
 
 	// What senders read, packet by packet or batch by batch.
 	send      atomic.Pointer[sendState] // nil while down
@@ -87,6 +87,7 @@ type Link struct {
 	txPackets, txBytes atomic.Uint64
 	txDrops            atomic.Uint64
 	erred              atomic.Int64 // when the last route error left
+	closing            atomic.Bool  // the peer has said goodbye, and the event is queued
 
 	keys *noise.Ring[*rxKey]
 
@@ -99,6 +100,7 @@ type Link struct {
 type sendState struct {
 	epoch *epoch
 	addr  netip.AddrPort
+	until int64 // on the engine's clock: nothing is sealed from then on
 	// path is nil once the peer has proved to be at addr.
 	path   *pathCheck
 	stream *stream // stream links only

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"net/netip"
 
 	"github.com/skyminer/skywire/dataplane/cipher"
 	"github.com/skyminer/skywire/dataplane/noise"
@@ -59,13 +61,22 @@ func prologue(t Type) []byte {
 type initiator struct {
 	hs    *noise.Handshake
 	index uint32
+	to    netip.AddrPort // where the initiation went
 }
 
 // newInitiation builds an initiation to peer and the state that waits for its
 // answer. The message has room for the two macs, which the caller fills.
 func newInitiation(static *cipher.StaticKey, peer cipher.PubKey, t Type, index uint32, o offer) (*initiator, []byte, error) {
+	return newInitiationFrom(nil, static, peer, t, index, o)
+}
+
+// newInitiationFrom is newInitiation with the ephemeral key from random; nil is the
+// system's source, and anything else belongs in tests.
+func newInitiationFrom(
+	random io.Reader, static *cipher.StaticKey, peer cipher.PubKey, t Type, index uint32, o offer,
+) (*initiator, []byte, error) {
 	hs, err := noise.NewHandshake(noise.Config{
-		Pattern: noise.IK, Initiator: true, Prologue: prologue(t), Static: static, Peer: peer,
+		Pattern: noise.IK, Initiator: true, Prologue: prologue(t), Static: static, Peer: peer, Rand: random,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -103,11 +114,17 @@ type responder struct {
 
 // readInitiation opens an initiation whose header and macs have been checked.
 func readInitiation(static *cipher.StaticKey, t Type, msg []byte) (*responder, error) {
+	return readInitiationWith(nil, static, t, msg)
+}
+
+// readInitiationWith is readInitiation with the ephemeral key of the answer from
+// random; see newInitiationFrom.
+func readInitiationWith(random io.Reader, static *cipher.StaticKey, t Type, msg []byte) (*responder, error) {
 	h, ok := packet.ParseHandshakeHeader(msg)
 	if !ok || h.Type != packet.FrameInitiation {
 		return nil, errMessage
 	}
-	hs, err := noise.NewHandshake(noise.Config{Pattern: noise.IK, Prologue: prologue(t), Static: static})
+	hs, err := noise.NewHandshake(noise.Config{Pattern: noise.IK, Prologue: prologue(t), Static: static, Rand: random})
 	if err != nil {
 		return nil, err
 	}

@@ -38,10 +38,6 @@ func (p *pathCheck) allow(n int) bool {
 // highest counter plus one and bytes what arrived. It runs on the link's worker.
 func (l *Link) received(k *rxKey, from netip.AddrPort, fresh uint64, bytes int, now int64) {
 	l.lastRecv.Store(now)
-	if !k.confirmed {
-		k.confirmed = true
-		l.confirm(k, from, now)
-	}
 	top, _ := k.win.Greatest() // fresh-1 has been accepted: it is the greatest, or older
 	newest := fresh-1 == top
 	st := l.send.Load()
@@ -83,6 +79,7 @@ func (l *Link) moveTo(to netip.AddrPort, bytes int, now int64) {
 	}
 	l.send.Store(&next)
 	l.state.addr = to
+	l.startMTU()
 	l.mu.Unlock()
 	if next.path != nil {
 		l.askPath(p, now)
@@ -95,18 +92,18 @@ func (l *Link) askPath(p *pathCheck, now int64) {
 	l.sendControl(packet.KindPathChallenge, binary.BigEndian.AppendUint64(nil, p.token))
 }
 
-// pathEchoed ends the probation.
-func (l *Link) pathEchoed(token uint64) {
+// pathEchoed ends the probation, if the echo came from the address in question.
+func (l *Link) pathEchoed(token uint64, from netip.AddrPort) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	st := l.send.Load()
-	if st == nil || st.path == nil || st.path.token != token {
+	if st == nil || st.path == nil || st.path.token != token || from != st.addr {
 		return
 	}
 	next := *st
 	next.path = nil
 	l.send.Store(&next)
-	l.startMTU(l.e.clock.Load()) // another path, another MTU
+	l.startMTU() // another path, another MTU
 }
 
 // checkPath repeats the challenge, or gives the new address up. Called by the timer.
@@ -131,4 +128,5 @@ func (l *Link) checkPath(now int64) {
 	next.addr, next.path = p.prev, nil
 	l.send.Store(&next)
 	l.state.addr = p.prev
+	l.startMTU()
 }

@@ -10,7 +10,10 @@ import (
 // microsecond for a link that wants nothing.
 const tickEvery = 100 * time.Millisecond
 
-var errSilent = errors.New("link: the neighbour has fallen silent")
+var (
+	errSilent  = errors.New("link: the neighbour has fallen silent")
+	errExpired = errors.New("link: the keys are too old, and no handshake got through")
+)
 
 // runTimer looks after all links until ctx ends.
 func (e *Engine) runTimer(ctx context.Context) error {
@@ -24,7 +27,11 @@ func (e *Engine) runTimer(ctx context.Context) error {
 		}
 		now := e.tick()
 		kick := false
+		to := e.tooBig.Swap(nil)
 		for _, l := range e.Links() {
+			if to != nil {
+				l.pathShrank(*to)
+			}
 			if e.lookAfter(l, now) {
 				kick = true
 			}
@@ -39,24 +46,26 @@ func (e *Engine) runTimer(ctx context.Context) error {
 // lookAfter does what is due on one link and reports whether it wants a UDP
 // handshake.
 func (e *Engine) lookAfter(l *Link, now int64) (handshake bool) {
+	l.keys.Sweep(time.Duration(now))
 	if !l.Up() {
 		if l.typ == STCPR {
 			l.connectStreamDue(now)
 			return false
 		}
+		l.despair(now)
 		return l.wantsHandshake(now)
 	}
 	silent := now - l.lastRecv.Load()
-	l.keys.Sweep(time.Duration(now))
-	if silent > deadAfter || l.keys.SendEpoch(time.Duration(now)) == nil {
+	switch {
+	case silent > deadAfter:
 		l.died(errSilent)
+		return false
+	case l.keys.SendEpoch(time.Duration(now)) == nil:
+		l.died(errExpired)
 		return false
 	}
 	l.mu.Lock()
 	due := now >= l.state.probeNext && silent > probeAfter || now >= l.state.rttNext
-	if due {
-		l.state.probeNext, l.state.rttNext = now+probeAgain, now+rttEvery
-	}
 	l.mu.Unlock()
 	if due {
 		l.sendProbe(now)

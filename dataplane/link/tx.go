@@ -114,7 +114,7 @@ func (tx *Tx) flush() error {
 		st.stream.enqueue(l, item{buf: buf, used: used, seg: tx.seg, n: n})
 		return nil
 	}
-	if !tx.seal(l, st, tx.buf.B[:used], tx.seg, n) {
+	if !tx.seal(l, st, tx.buf.B[:used], tx.seg, n, tx.e.Now()) {
 		l.txDrops.Add(uint64(n))
 		return ErrDown
 	}
@@ -134,7 +134,10 @@ func (tx *Tx) drop() {
 // seal writes the headers of n frames of seg bytes and seals them in place. It
 // reports false if the key may not be used any more, or if so much may not be
 // sent to an address that the peer has not proved to have.
-func (tx *Tx) seal(l *Link, st *sendState, frames []byte, seg, n int) bool {
+func (tx *Tx) seal(l *Link, st *sendState, frames []byte, seg, n int, now int64) bool {
+	if now >= st.until { // even if nobody has looked after the link
+		return false
+	}
 	if st.path != nil && !st.path.allow(len(frames)) {
 		return false
 	}
@@ -152,7 +155,7 @@ func (tx *Tx) seal(l *Link, st *sendState, frames []byte, seg, n int) bool {
 	}
 	l.txPackets.Add(uint64(n))
 	l.txBytes.Add(uint64(len(frames) - n*packet.FrameOverhead))
-	l.lastSend.Store(tx.e.clock.Load())
+	l.lastSend.Store(now)
 	return true
 }
 
@@ -172,7 +175,7 @@ func (l *Link) Forward(tx *Tx, b *Burst, i, j int) error {
 	for i < j {
 		end := b.run(i, j)
 		frames := b.frames(i, end)
-		if tx.seal(l, st, frames, b.seg, end-i) {
+		if tx.seal(l, st, frames, b.seg, end-i, b.Now) {
 			tx.out.Add(frames, min(b.seg, len(frames)), st.addr)
 		} else {
 			l.txDrops.Add(uint64(end - i))
@@ -193,12 +196,13 @@ func (l *Link) forwardCopy(tx *Tx, b *Burst, i, j int) error {
 	return tx.Flush()
 }
 
-// sendDropped hears from a writer that datagrams of size bytes to an address did
-// not leave; a link whose packets are too big for the path probes it again.
-func (e *Engine) sendDropped(to netip.AddrPort, size int, reason udpio.DropReason) {
-	if reason == udpio.DropTooBig {
-		e.tooBig.Store(true) // the timer looks for the links concerned
-	}
+// sendDropped hears from a writer that datagrams to an address did not leave. Where
+// they were too big for the path, the timer looks into it: one address at a time,
+// the next complaint is not far.
+func (e *Engine) sendDropped(to netip.AddrPort, _ int, reason udpio.DropReason) {
 	e.count(DropSend)
-	_, _ = to, size
+	if reason == udpio.DropTooBig && e.tooBig.Load() == nil {
+		where := to // only now does it cost an allocation
+		e.tooBig.Store(&where)
+	}
 }

@@ -113,6 +113,10 @@ func (w *worker) superpacket(p *udpio.Superpacket, now int64, own bool) {
 		}
 		fresh = max(fresh, counter+1)
 		opened += len(f)
+		if !k.confirmed { // before anything wants to answer
+			k.confirmed = true
+			k.link.confirm(k, now)
+		}
 		if len(pkt)%packet.RouteAlign != 0 {
 			w.e.count(DropMalformed)
 			continue

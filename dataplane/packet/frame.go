@@ -26,6 +26,7 @@ const (
 	FrameOverhead  = FrameHeaderLen + TagLen
 
 	CookieFrameLen       = 64
+	CookieHeaderLen      = 8 // in front of the cookie reply
 	UnknownIndexFrameLen = 16
 	HandshakeHeaderLen   = 12
 	MACsLen              = 32 // mac1 ‖ mac2 at the end of a handshake message
