@@ -67,7 +67,7 @@ func limitRoles() []run.Role {
 // limitContestant is the yardstick over one wire, for scenarios that report a
 // ratio to it. It sends from l.A to l.B. Its metrics: received_gbps, loss, and CPU
 // per 10^9 bytes, tx_cpu_s_per_gb of bytes sent and rx_cpu_s_per_gb of bytes
-// received. What the kernel does for a sender, up to the far socket's queue where
+// received, cpu_s_per_gb of both together. What the kernel does for a sender, up to the far socket's queue where
 // the two ends are on one machine, is in the sender's CPU.
 func limitContestant(e *run.Env, l *topo.Link) run.Contestant {
 	return run.Contestant{Name: "limit", Run: func(ctx context.Context) (run.Sample, error) {
@@ -98,6 +98,7 @@ func limitContestant(e *run.Env, l *topo.Link) run.Contestant {
 			"received_gbps":   rx.Gbps(),
 			"tx_cpu_s_per_gb": tx.CPUPerGB(),
 			"rx_cpu_s_per_gb": rx.CPUPerGB(),
+			"cpu_s_per_gb":    tx.CPUPerGB() + rx.CPUPerGB(),
 			"loss":            limit.Loss(tx, rx),
 		}, nil
 	}}

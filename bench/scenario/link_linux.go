@@ -25,6 +25,8 @@ const (
 	// linkBatch is how many packets the sender gathers before it flushes, as many
 	// as the yardstick has in one GSO send.
 	linkBatch = 44
+	// linkSlack is how far a sender with a rate may fall behind and catch up.
+	linkSlack = 2 * time.Millisecond
 )
 
 // Link returns the benchmark of one link: route packets of the link's MTU as fast
@@ -72,6 +74,8 @@ type linkConfig struct {
 	Addr      string // where the receiver listens
 	Seconds   float64
 	Size      int // bytes of a route packet, 0 for the link's MTU
+	Label     packet.Label
+	Rate      float64 // bit/s of route packets that the sender sends, 0 for all it can
 }
 
 // linkTotals is what one end saw.
@@ -95,7 +99,7 @@ func linkContestant(e *run.Env, l *topo.Link) run.Contestant {
 			return nil, err
 		}
 		cfg := linkConfig{
-			Secret: b, Peer: apk.String(), Transport: e.Transport, Seconds: e.Duration.Seconds(), Size: e.Size,
+			Secret: b, Peer: apk.String(), Transport: e.Transport, Seconds: e.Duration.Seconds(), Size: e.Size, Label: 1,
 			Addr: netip.AddrPortFrom(l.B.IPv4.Addr(), linkPort).String(),
 		}
 		ctx, cancel := context.WithCancel(ctx)
@@ -166,20 +170,31 @@ func linkSend(ctx context.Context, cfg linkConfig, ready func()) (t linkTotals, 
 	tx := e.GetTx()
 	defer e.PutTx(tx)
 	start, cpu := time.Now(), cpuSeconds()
-	end := start.Add(time.Duration(cfg.Seconds * float64(time.Second)))
+	end, due := start.Add(time.Duration(cfg.Seconds*float64(time.Second))), start
 	for now := start; now.Before(end) && ctx.Err() == nil; now = time.Now() {
 		tx.Start(l)
 		for range linkBatch {
-			packet.RouteHeader{Label: 1, Kind: packet.KindData, Length: uint16(size - packet.RouteHeaderLen)}.Put(tx.Packet(size))
+			packet.RouteHeader{Label: cfg.Label, Kind: packet.KindData, Length: uint16(size - packet.RouteHeaderLen)}.Put(tx.Packet(size))
 		}
 		if err := tx.Flush(); err != nil {
 			return t, err
 		}
 		t.Packets += linkBatch
+		if cfg.Rate > 0 {
+			due = later(due, now.Add(-linkSlack)).Add(time.Duration(linkBatch * float64(size) * 8 / cfg.Rate * float64(time.Second)))
+			time.Sleep(time.Until(due))
+		}
 	}
 	t.Bytes = t.Packets * int64(size)
 	t.Seconds, t.CPUSeconds = time.Since(start).Seconds(), cpuSeconds()-cpu
 	return t, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // settleMTU waits until probing has found what the path carries, which takes some
@@ -219,11 +234,7 @@ func linkReceive(ctx context.Context, cfg linkConfig, ready func()) (t linkTotal
 }
 
 func linkEngine(cfg linkConfig, h link.Handler, listen bool) (*link.Engine, cipher.PubKey, link.Type, error) {
-	sk, err := cipher.ParseSecKeyText(cfg.Secret)
-	if err != nil {
-		return nil, cipher.PubKey{}, 0, err
-	}
-	static, err := cipher.NewStaticKey(sk)
+	static, err := staticKey(cfg.Secret)
 	if err != nil {
 		return nil, cipher.PubKey{}, 0, err
 	}
@@ -273,6 +284,14 @@ func (h *linkCounter) HandleBurst(b *link.Burst) {
 	h.bytes.Add(int64(bytes))
 	h.first.CompareAndSwap(0, b.Now)
 	h.last.Store(b.Now)
+}
+
+func staticKey(secret string) (*cipher.StaticKey, error) {
+	sk, err := cipher.ParseSecKeyText(secret)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewStaticKey(sk)
 }
 
 func secretText(sk cipher.SecKey) (string, error) {

@@ -12,12 +12,14 @@ func All() []run.Scenario {
 	return []run.Scenario{
 		Limit(),
 		Link(),
+		Transit(),
+		Micro(),
 	}
 }
 
 // Roles returns the helper processes of all scenarios.
 func Roles() []run.Role {
-	return slices.Concat(limitRoles(), linkRoles())
+	return slices.Concat(limitRoles(), linkRoles(), transitRoles())
 }
 
 // Versus returns the comparison with other software, "skybench vs".
