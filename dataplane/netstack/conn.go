@@ -17,7 +17,7 @@ import (
 const moderateEvery = 256 << 10
 
 // A Conn is one end of a stream: a net.Conn that can be closed by halves, and that
-// copies to and from sockets of the host with one copy less.
+// holds no buffer while io.Copy waits on it.
 //
 // Errors: io.EOF at the other end's half-close; net.ErrClosed after Close;
 // os.ErrDeadlineExceeded; [ErrPeerGone]; otherwise one that wraps a syscall.Errno

@@ -80,6 +80,7 @@ type Stack struct {
 	udp    ports
 
 	coalescers sync.Pool // *coalescer, one per worker that delivers right now
+	buffers    sync.Pool // *[copyBuffer]byte, one per copy that has data in hand
 
 	mu        sync.Mutex
 	listeners map[*listener]struct{}
@@ -108,6 +109,7 @@ func New(cfg Config) (*Stack, error) {
 		listeners: make(map[*listener]struct{}),
 	}
 	s.coalescers.New = func() any { return &coalescer{dst: s.own} }
+	s.buffers.New = func() any { return new([copyBuffer]byte) }
 	s.udp.init()
 	s.nic = newNIC(cfg.Network, &s.drops)
 	s.stack = stack.New(stack.Options{
