@@ -104,11 +104,7 @@ func (f *forward) connect(r *relay, accepted net.Conn) {
 // dial connects to the forward's target.
 func (f *forward) dial(ctx context.Context) (net.Conn, error) {
 	if f.spec.Reach != "" {
-		conn, err := f.service.cfg.Network.Dial(ctx, f.spec.Reach)
-		if err != nil {
-			return nil, fmt.Errorf("skynet: reach %s: %w", f.spec.Reach, err)
-		}
-		return conn, nil
+		return f.service.cfg.Network.Dial(ctx, f.spec.Reach) // its errors name the address
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", f.spec.Expose)

@@ -140,7 +140,7 @@ func TestRefused(t *testing.T) {
 		{"not allowed", "b:1", false, b, "list", "a is not allowed and was refused"},
 		{"service is down", "b:2", false, b, "dead", "local service: dial tcp 127.0.0.1:1"},
 		{"over the limit", "b:3", true, b, "one", "over the limit of 1 connections"},
-		{"no such port", "b:9", false, a, "no such port", "reach b:9: refused the connection"},
+		{"no such port", "b:9", false, a, "no such port", "refused the connection"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

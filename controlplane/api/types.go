@@ -61,20 +61,19 @@ const (
 
 // Link is a link, and how it does.
 type Link struct {
-	PK         cipher.PubKey `json:"pk"`
-	Type       string        `json:"type"`
-	Addr       string        `json:"addr"` // where the neighbour is now
-	State      string        `json:"state"`
-	Inbound    bool          `json:"inbound"` // the neighbour asked for it
-	Since      *time.Time    `json:"since"`   // when it came up; null if it is not
-	RTTMicros  int64         `json:"rtt_us"`  // 0 is not known
-	MTU        int           `json:"mtu"`     // largest route packet in bytes
-	SentBytes  uint64        `json:"sent_bytes"`
-	RecvBytes  uint64        `json:"recv_bytes"`
-	SentPkts   uint64        `json:"sent_packets"`
-	RecvPkts   uint64        `json:"recv_packets"`
-	LastError  string        `json:"last_error"` // why it is not up, or "" if nothing is known
-	LastErrorT *time.Time    `json:"last_error_at"`
+	PK        cipher.PubKey `json:"pk"`
+	Type      string        `json:"type"`
+	Addr      string        `json:"addr"` // where the neighbour is now
+	State     string        `json:"state"`
+	Inbound   bool          `json:"inbound"` // the neighbour asked for it
+	Since     *time.Time    `json:"since"`   // when it came up; null if it is not
+	RTTMicros int64         `json:"rtt_us"`  // 0 is not known
+	MTU       int           `json:"mtu"`     // largest route packet in bytes
+	SentBytes uint64        `json:"sent_bytes"`
+	RecvBytes uint64        `json:"recv_bytes"`
+	SentPkts  uint64        `json:"sent_packets"`
+	RecvPkts  uint64        `json:"recv_packets"`
+	LastError string        `json:"last_error"` // why it is not up, or "" if nothing is known
 }
 
 // MaxStaticLabel is the largest label that an operator may choose

@@ -143,7 +143,7 @@ func (s ForwardSpec) validateReach(ps *Problems) {
 	if _, _, err := ParsePeer(s.Reach); err != nil {
 		ps.Add("reach", "%v", err)
 	}
-	if _, err := netip.ParseAddrPort(s.Local); err != nil {
+	if a, err := netip.ParseAddrPort(s.Local); err != nil || a.Port() == 0 {
 		ps.Add("local", "is %q; want the IP address and port to listen on, as in 127.0.0.1:9000", s.Local)
 	}
 	if s.Port != 0 {
@@ -187,6 +187,9 @@ func ParsePeer(s string) (cipher.PubKey, uint16, error) {
 	}
 	return pk, uint16(n), nil
 }
+
+// Peer returns "<pk>:<port>".
+func Peer(pk cipher.PubKey, port uint16) string { return fmt.Sprintf("%s:%d", pk, port) }
 
 // ParseHop splits "<pk>:<label>", the text form of a Hop.
 func ParseHop(s string) (Hop, error) {

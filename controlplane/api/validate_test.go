@@ -33,7 +33,8 @@ func TestValidate(t *testing.T) {
 		{"nobody", ForwardSpec{Expose: "localhost:80"}, []string{"port: is missing", "allow: is empty"}},
 		{"all and some", ForwardSpec{Expose: "localhost:80", Port: 1, Public: true, Allow: allow}, []string{"public: allow and public"}},
 		{"expose local", ForwardSpec{Expose: "localhost:80", Port: 1, Public: true, Local: "x"}, []string{"local: belongs"}},
-		{"reach", ForwardSpec{Reach: reach, Local: "127.0.0.1:0"}, nil},
+		{"reach", ForwardSpec{Reach: reach, Local: "127.0.0.1:5"}, nil},
+		{"reach from anywhere", ForwardSpec{Reach: reach, Local: "127.0.0.1:0"}, []string{"local: is"}},
 		{"reach all wrong", ForwardSpec{Reach: "x", Local: "y", Port: 1, Public: true}, []string{"reach: is \"x\"", "local: is \"y\"", "port: belongs", "allow: allow"}},
 	}
 	for _, tt := range tests {

@@ -28,8 +28,8 @@ type Config struct {
 	SecretKey     cipher.SecKey `json:"secret_key,omitzero"`
 
 	// ListenUDP and ListenTCP are the addresses for links, IP:port. [::] takes
-	// IPv4 too. "" is: no inbound links of this type; over UDP, links go out
-	// from a port that the system chooses.
+	// IPv4 too. "" is for a visor that only connects to others: over TCP it does
+	// not listen, over UDP the system chooses the port.
 	ListenUDP string `json:"listen_udp"`
 	ListenTCP string `json:"listen_tcp"`
 	// Workers is how many sockets and goroutines move UDP packets, at most 16; 0
@@ -63,7 +63,7 @@ const (
 type Policy struct {
 	Inbound  string          `json:"inbound"` // InboundOpen or InboundList
 	Allow    []cipher.PubKey `json:"allow"`
-	MaxLinks int             `json:"max_links"` // inbound ones; 0 is none
+	MaxLinks int             `json:"max_links"` // that others opened; 0 is no limit
 }
 
 // Transit says what a visor carries for others.
@@ -135,14 +135,14 @@ func (c *Config) validateLinks(ps *api.Problems) {
 }
 
 func (c *Config) validateRules(ps *api.Problems) {
-	seen := map[api.Hop]int{}
+	seen := map[uint32]int{}
 	for i, r := range c.Rules {
 		path := fmt.Sprintf("rules[%d]", i)
 		ps.Under(path, r.Validate())
-		if first, again := seen[r.In]; again {
-			ps.Add(path+".in", "rules[%d] has the same link and label", first)
+		if first, again := seen[r.In.Label]; again {
+			ps.Add(path+".in.label", "rules[%d] has the same; a visor gives out each label once, whichever link it is for", first)
 		}
-		seen[r.In] = i
+		seen[r.In.Label] = i
 	}
 }
 

@@ -119,7 +119,7 @@ func TestFaults(t *testing.T) {
 		{"twice", `{"secret_key_file":"k","links":[{"pk":"` + g1 + `","type":"sudph","addr":"x:1"},{"pk":"` + g1 + `","type":"sudph","addr":"x:2"}],
 "rules":[{"in":{"link":"` + g1 + `","label":1},"out":{"link":"` + g2 + `","label":1}},{"in":{"link":"` + g1 + `","label":1},"out":{"link":"` + g2 + `","label":2}}],
 "forwards":[{"expose":"h:1","port":5,"public":true},{"expose":"h:2","port":5,"public":true},{"expose":"h:2","port":5,"public":true,"udp":true}]}`, []string{
-			"links[1]: a sudph link to this key is already links[0]", "rules[1].in: rules[0] has the same", "forwards[1]: forwards[0] has the same port (tcp:5)",
+			"links[1]: a sudph link to this key is already links[0]", "rules[1].in.label: rules[0] has the same", "forwards[1]: forwards[0] has the same port (tcp:5)",
 		}},
 		{"listen name", `{"secret_key_file":"k","listen_udp":"localhost:1"}`, []string{"listen_udp: is \"localhost:1\"; want IP:port"}},
 		{"truncated", `{"secret_key_file":`, []string{":1:19: not valid JSON"}},

@@ -1,0 +1,48 @@
+package visor
+
+import (
+	"context"
+	"net"
+	"net/netip"
+
+	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/dataplane/cipher"
+)
+
+// A plane is the data plane as the visor sees it. All methods may be called
+// concurrently. Their errors are *api.Error where a client can do something about
+// them.
+type plane interface {
+	links
+	routes
+	overlay
+	// Status fills in what the data plane knows.
+	Status(s *api.Status)
+	// Run moves packets until ctx ends, then closes everything. The sockets are
+	// open before.
+	Run(ctx context.Context) error
+}
+
+// links are the links of the data plane, by numeric address.
+type links interface {
+	Links() []api.Link
+	AddLink(pk cipher.PubKey, typ string, addr netip.AddrPort) error
+	RemoveLink(pk cipher.PubKey, typ string) error
+}
+
+// routes is the forwarding table, and the routes that begin here.
+type routes interface {
+	Routes() []api.Route
+	AddRule(r api.Rule) error
+	RemoveRule(in api.Hop) error
+}
+
+// overlay is the network of keys and ports.
+type overlay interface {
+	Dial(ctx context.Context, pk cipher.PubKey, port uint16) (net.Conn, error)
+	DialPacket(ctx context.Context, pk cipher.PubKey, port uint16) (net.Conn, error)
+	Listen(port uint16) (net.Listener, error)
+	ListenPacket(port uint16) (net.PacketConn, error)
+	// KeyOf returns the key in an address of the overlay, or the zero key.
+	KeyOf(addr net.Addr) cipher.PubKey
+}
