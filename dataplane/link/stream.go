@@ -32,10 +32,11 @@ var (
 // enqueue, sendControl, switchSend and close are safe for concurrent use and never
 // wait for the network. switchRecv belongs to the reader's callbacks.
 type stream struct {
-	cfg  streamConfig
-	conn net.Conn
-	sock *sock // conn's socket, nil if it has none to write to without waiting
-	in   reader
+	cfg   streamConfig
+	owner *streamConn // nil in tests
+	conn  net.Conn
+	sock  *sock // conn's socket, nil if it has none to write to without waiting
+	in    reader
 
 	mu       sync.Mutex // guards the rest but out; held for moments only
 	err      error      // why it was closed

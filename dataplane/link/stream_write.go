@@ -109,21 +109,23 @@ func (s *stream) enqueue(_ *Link, it item) {
 	s.mu.Unlock()
 }
 
-// sendControl sends a label 0 packet ahead of all data. pkt is borrowed.
-func (s *stream) sendControl(pkt []byte) {
+// sendControl sends a label 0 packet ahead of all data. pkt is borrowed. It reports
+// false if the packet was dropped.
+func (s *stream) sendControl(pkt []byte) bool {
 	s.mu.Lock()
 	if s.err != nil || len(s.control)+packetPrefixLen+len(pkt) > maxControl {
 		s.mu.Unlock()
 		s.cfg.link.txDrops.Add(1)
-		return
+		return false
 	}
 	s.control = binary.BigEndian.AppendUint16(s.control, uint16(len(pkt)))
 	s.control = append(s.control, pkt...)
 	if s.writing {
 		s.mu.Unlock()
-		return
+	} else {
+		s.startWriting()
 	}
-	s.startWriting()
+	return true
 }
 
 // switchSend sends the label 0 packet pkt alone in a record, the last under the old
