@@ -83,7 +83,7 @@ func (h *health) tick(now time.Duration, t traffic, idle time.Duration) (probe b
 		h.state = StateDead
 	case silent > limit && h.state != StateDead:
 		h.state = StateSuspect
-	case answered || h.state == StateWaiting:
+	case answered && h.probeSince == 0, h.state == StateWaiting:
 		h.state = StateUp
 	}
 	if due := h.interval(silent, limit, idle); due > 0 && now-h.lastProbe >= due {
@@ -111,6 +111,14 @@ func (h *health) probed(now time.Duration) {
 	h.lastProbe = now
 	if h.probeSince == 0 {
 		h.probeSince = now
+	}
+}
+
+// doubt takes a hop's word that packets are lost: a probe goes out at the next tick,
+// and its reply clears the route.
+func (h *health) doubt() {
+	if h.state == StateUp {
+		h.state, h.lastProbe = StateSuspect, 0
 	}
 }
 

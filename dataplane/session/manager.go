@@ -67,9 +67,10 @@ type Manager struct {
 	lastID   uint64
 	ended    []*Session // whose end the ticker has yet to tell
 
-	kick   chan struct{} // wakes the ticker
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	kick    chan struct{} // wakes the ticker
+	ticking []*Session    // the ticker's scratch
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
 }
 
 // New returns a Manager that works at once: it hears of links from the forwarding

@@ -210,7 +210,8 @@ func (d *delivery) message(h packet.RouteHeader, body []byte) {
 		d.drop(DropMalformed)
 		return
 	}
-	if !d.r.handshakes.take(ns(d.b.Now)) || !d.r.s.m.shaker.offer(d.b.From, job{r: d.r, typ: typ, msg: rest}) {
+	now := ns(d.b.Now)
+	if !d.r.handshakes.take(now, labelEvery, labelDepth) || !d.r.s.m.shaker.offer(d.b.From, now, job{r: d.r, typ: typ, msg: rest}) {
 		d.drop(DropHandshakeBusy)
 	}
 }

@@ -33,6 +33,7 @@ type route struct {
 	lastHeard             atomic.Int64 // engine clock of the last authentic packet
 	confirmed             atomic.Int32 // largest probe that came back since the last tick
 	hinted                atomic.Int32 // smallest MTU that a hop named since the last tick, 0: none
+	doubted               atomic.Bool  // a hop said that packets are lost
 	errCode               atomic.Uint32
 	peerPackets, peerRecv atomic.Uint64 // what the last reply says has arrived there
 	handshakes            bucket        // limits what this label may ask of the handshaker
@@ -111,10 +112,27 @@ func (r *route) traffic() traffic {
 // RouteError takes a hop's hint. See forward.Origin.
 func (r *route) RouteError(code uint8, mtu int) {
 	r.errCode.Store(uint32(code))
-	if code == forward.CodeTooBig {
+	switch code {
+	case forward.CodeTooBig:
 		r.hinted.Store(int32(mtu))
+	case forward.CodeNoLabel, forward.CodeLinkDown:
+		r.doubted.Store(true)
 	}
 	r.s.m.wake()
+}
+
+// forget lets go of number spaces whose keys are over. It does nothing while
+// packets are being delivered; the next tick comes.
+func (r *route) forget(now time.Duration) {
+	if !r.recvMu.TryLock() { // Session.mu is held, and recvMu comes first
+		return
+	}
+	defer r.recvMu.Unlock()
+	for phase, rs := range r.recv {
+		if rs != nil && r.s.ring.Lookup(uint32(phase), now) != rs.epoch {
+			r.recv[phase] = nil
+		}
+	}
 }
 
 // raise stores v in a if it is larger.
@@ -127,13 +145,18 @@ func raise(a *atomic.Int32, v int32) {
 	}
 }
 
-// A bucket allows a burst of eight and ten a second after that. Guarded by the
-// route's recvMu.
+// What one label may ask of the handshaker: ten messages a second after a burst of
+// eight. A rekey each second is two.
+const (
+	labelEvery = 100 * time.Millisecond
+	labelDepth = 8 * labelEvery
+)
+
+// A bucket allows one thing per interval, and a burst that takes up depth.
 type bucket struct{ until time.Duration }
 
-func (b *bucket) take(now time.Duration) bool {
-	const every, depth = 100 * time.Millisecond, 800 * time.Millisecond
-	if b.until > now+depth {
+func (b *bucket) take(now, every, depth time.Duration) bool {
+	if b.until+every > now+depth {
 		return false
 	}
 	b.until = max(b.until, now) + every

@@ -204,6 +204,7 @@ func (m *Manager) Detached(l *link.Link) {
 		return
 	}
 	delete(m.direct, l)
+	m.shaker.forget(l)
 	r.s.remove(r)
 	m.dropEmpty(r.s)
 }
@@ -212,7 +213,7 @@ func (m *Manager) Detached(l *link.Link) {
 func (m *Manager) LinkUp(*link.Link) { m.wake() }
 
 // LinkDown moves flows away from the link at once. See forward.Ends.
-func (m *Manager) LinkDown(l *link.Link, _ error) {
+func (m *Manager) LinkDown(*link.Link, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for _, s := range m.sessions {
@@ -221,5 +222,4 @@ func (m *Manager) LinkDown(l *link.Link, _ error) {
 		s.mu.Unlock()
 	}
 	m.wake()
-	_ = l
 }

@@ -121,18 +121,20 @@ func choose(routes []*route, old *table, spread bool) *table {
 		if best == nil || better(r, best) {
 			best = r
 		}
-		if r.health.state == StateUp {
+		if spread && r.health.state == StateUp {
 			good = append(good, r)
 		}
 	}
 	switch {
 	case best == nil:
 		return nil
-	case spread && len(good) > 1:
+	case len(good) > 1:
 		return spreadOver(good, old)
 	}
-	if old != nil && len(old.slots) == 1 && old.slots[0].usable && !clearlyBetter(best, old.slots[0]) {
-		best = old.slots[0]
+	if old != nil && len(old.slots) == 1 {
+		if now := old.slots[0]; best == now || now.usable && !clearlyBetter(best, now) {
+			return old // every tick comes through here
+		}
 	}
 	return &table{slots: []*route{best}}
 }

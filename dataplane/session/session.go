@@ -26,12 +26,12 @@ type Session struct {
 	pieces    reassembler
 
 	shake sessionShake
+	up    bool // as the ticker told the floor above; nobody else looks
 
 	mu     sync.Mutex // after a route's recvMu, never before it
 	routes []*route
 	// changed is closed and replaced when what Dial waits for may have changed.
 	changed chan struct{}
-	up      bool          // as the floor above was told
 	heard   time.Duration // when something last arrived, or the session began
 	closed  bool
 }

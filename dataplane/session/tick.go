@@ -38,10 +38,12 @@ func (m *Manager) run(ctx context.Context) {
 // tick looks at every session once and reports whether one is busy.
 func (m *Manager) tick() (busy bool) {
 	m.mu.Lock()
-	all := make([]*Session, 0, len(m.sessions))
+	all := m.ticking[:0]
 	for _, s := range m.sessions {
 		all = append(all, s)
 	}
+	clear(all[len(all):cap(all)]) // do not hold what has ended
+	m.ticking = all
 	ended := m.ended
 	m.ended = nil
 	m.mu.Unlock()
@@ -92,6 +94,10 @@ func (s *Session) tick(now time.Duration, due *[]errand) (busy bool) {
 	linked := false
 	for _, r := range s.routes {
 		s.heard = max(s.heard, ns(r.lastHeard.Load()))
+		if r.direct != nil {
+			s.heard = max(s.heard, ns(r.direct.LastRecv()))
+		}
+		r.forget(now)
 		if r.link() != nil {
 			linked = true
 		}
@@ -152,6 +158,9 @@ func (s *Session) tickRoute(r *route, now time.Duration, due *[]errand) (busy bo
 	} else if rtt := l.RTT(); rtt > 0 {
 		r.health.rtt = rtt // the link measures it anyway
 	}
+	if r.doubted.Swap(false) {
+		r.health.doubt()
+	}
 	before := r.health.seen.replies
 	if r.health.tick(now, r.traffic(), idle) {
 		*due = append(*due, errand{r: r})
@@ -211,7 +220,7 @@ func (s *Session) orphaned(cur *epoch, now time.Duration) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.up && now-s.heard > deadAfter {
+	if s.table.Load() == nil && now-s.heard > deadAfter {
 		s.shake.next.Store(int64(now + retryMax))
 		return true
 	}
