@@ -102,6 +102,7 @@ func (p *program) commands() *kingpin.Application {
 	one.Flag("transport", "Transport of the links: sudph or stcpr.").Default("sudph").EnumVar(&p.options.Transport, "sudph", "stcpr")
 	one.Flag("streams", "Parallel streams.").Default("1").IntVar(&p.options.Streams)
 	one.Flag("size", "Bytes per message; 0 lets the scenario choose.").Default("0").IntVar(&p.options.Size)
+	one.Flag("verify", "Compare every byte of a transfer; slower.").BoolVar(&p.options.Verify)
 	p.common(one)
 
 	versus := app.Command("vs", "Compare one TCP stream through Skywire with plain TCP, wireguard-go and nebula.")

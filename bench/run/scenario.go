@@ -47,6 +47,7 @@ type Options struct {
 	Streams   int           `json:"streams"` // parallel streams, ≥ 1
 	Size      int           `json:"size"`    // bytes per message; 0: the scenario's choice
 	Pairs     int           `json:"pairs"`   // rounds
+	Verify    bool          `json:"verify"`  // compare every byte that arrives; costs CPU
 	Profile   string        `json:"-"`       // directory for CPU profiles; empty: none
 }
 

@@ -12,6 +12,7 @@ func All() []run.Scenario {
 	return []run.Scenario{
 		Limit(),
 		Link(),
+		Stream(),
 		Transit(),
 		Micro(),
 	}
@@ -19,7 +20,7 @@ func All() []run.Scenario {
 
 // Roles returns the helper processes of all scenarios.
 func Roles() []run.Role {
-	return slices.Concat(limitRoles(), linkRoles(), transitRoles())
+	return slices.Concat(limitRoles(), linkRoles(), transitRoles(), streamRoles())
 }
 
 // Versus returns the comparison with other software, "skybench vs".

@@ -1,0 +1,54 @@
+package scenario
+
+import (
+	"net/netip"
+
+	"github.com/skyminer/skywire/bench/topo"
+	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/dataplane/cipher"
+)
+
+// Labels of the static routes, the same at each hop.
+const (
+	chainForth = 21 // from the first visor to the last
+	chainBack  = 22
+)
+
+// chainOf returns the configurations of visors in a row, one for each namespace of
+// net: each dials the next. The first and the last have a session with each other;
+// over one hop it is direct and needs no rules.
+//
+//	0 ──▶ 1 ──▶ … ──▶ n
+func chainOf(net *topo.Net, transport string) (cfgs []nodeConfig, keys []cipher.PubKey, err error) {
+	last := len(net.NS) - 1
+	for range net.NS {
+		pk, sk := cipher.GenerateKeyPair()
+		text, err := secretText(sk)
+		if err != nil {
+			return nil, nil, err
+		}
+		keys = append(keys, pk)
+		cfgs = append(cfgs, nodeConfig{
+			Secret: text,
+			Listen: netip.AddrPortFrom(netip.IPv4Unspecified(), linkPort).String(),
+		})
+	}
+	for i, l := range net.Links {
+		cfgs[i].Links = []api.LinkSpec{{
+			PK: keys[i+1], Type: transport, Addr: netip.AddrPortFrom(l.B.IPv4.Addr(), linkPort).String(),
+		}}
+	}
+	if last < 2 {
+		return cfgs, keys, nil
+	}
+	at := func(i int, label uint32) api.Hop { return api.Hop{Link: keys[i], Label: label} }
+	cfgs[0].Rules = []api.Rule{{In: at(1, chainBack), Out: at(1, chainForth), Peer: &keys[last]}}
+	cfgs[last].Rules = []api.Rule{{In: at(last-1, chainForth), Out: at(last-1, chainBack), Peer: &keys[0]}}
+	for i := 1; i < last; i++ {
+		cfgs[i].Rules = []api.Rule{
+			{In: at(i-1, chainForth), Out: at(i+1, chainForth)},
+			{In: at(i+1, chainBack), Out: at(i-1, chainBack)},
+		}
+	}
+	return cfgs, keys, nil
+}

@@ -1,0 +1,302 @@
+package scenario
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/skyminer/skywire/bench/run"
+	"github.com/skyminer/skywire/dataplane/cipher"
+)
+
+const (
+	// streamBlock is how much one Write writes, in bytes: a number of 64 bits, from 0
+	// up, and pseudo-random bytes that are the same in all blocks.
+	streamBlock = 64 << 10
+	// maxRTTs bounds what a ping-pong keeps: 16 MiB.
+	maxRTTs = 2 << 20
+)
+
+// streamConfig goes to both ends.
+type streamConfig struct {
+	nodeConfig
+	Peer    cipher.PubKey // whom the sender dials
+	Seconds float64
+	Streams int
+	Size    int  // of a ping-pong's messages, 0: a transfer
+	Verify  bool // look at every byte, not only at the number of every block
+}
+
+// streamTotals is what one end saw.
+type streamTotals struct {
+	Bytes      int64
+	Seconds    float64   // at the receiver from the first byte to the last
+	CPUSeconds float64   // meanwhile
+	RTTs       []float64 `json:",omitempty"` // µs, in order
+}
+
+func streamRoles() []run.Role {
+	return []run.Role{run.NewRole(streamTx, streamSend), run.NewRole(streamMid, streamPass), run.NewRole(streamRx, streamReceive)}
+}
+
+// streamPass is a middle visor. It returns its CPU time from when its links were up.
+func streamPass(ctx context.Context, cfg nodeConfig, ready func()) (cpu float64, err error) {
+	n, err := startNode(ctx, cfg)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	if err := n.settle(ctx); err != nil {
+		return 0, err
+	}
+	begin := cpuSeconds()
+	ready()
+	<-ctx.Done()
+	return cpuSeconds() - begin, nil
+}
+
+// streamSend dials all streams, then writes to them, or plays ping-pong.
+func streamSend(ctx context.Context, cfg streamConfig, ready func()) (t streamTotals, err error) {
+	n, err := startNode(ctx, cfg.nodeConfig)
+	if err != nil {
+		return t, err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	if err := n.settle(ctx); err != nil {
+		return t, err
+	}
+	if err := n.settleRoute(ctx, cfg.Peer); err != nil {
+		return t, err
+	}
+	var conns []net.Conn
+	for range cfg.Streams {
+		c, err := n.Dial(ctx, cfg.Peer, streamPort)
+		if err != nil {
+			return t, err
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	ready()
+	start, cpu := time.Now(), cpuSeconds()
+	end := start.Add(time.Duration(cfg.Seconds * float64(time.Second)))
+	if cfg.Size > 0 {
+		t.RTTs, err = ping(conns[0], cfg.Size, end)
+		t.Bytes = int64(len(t.RTTs) * cfg.Size)
+	} else {
+		var total atomic.Int64
+		var g errgroup.Group
+		for _, c := range conns {
+			g.Go(func() error {
+				n, err := writeUntil(c, end)
+				total.Add(n)
+				return err
+			})
+		}
+		err = g.Wait()
+		t.Bytes = total.Load()
+	}
+	t.Seconds, t.CPUSeconds = time.Since(start).Seconds(), cpuSeconds()-cpu
+	return t, err
+}
+
+// writeUntil writes blocks until end, and returns when the other end has read all of
+// them and said so by closing.
+func writeUntil(c net.Conn, end time.Time) (total int64, err error) {
+	block := newBlock()
+	for i := uint64(0); time.Now().Before(end); i++ {
+		binary.BigEndian.PutUint64(block, i)
+		n, err := c.Write(block)
+		total += int64(n)
+		if err != nil {
+			return total, err
+		}
+	}
+	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		return total, err
+	}
+	_, err = c.Read(make([]byte, 1))
+	if !errors.Is(err, io.EOF) {
+		return total, fmt.Errorf("stream: instead of closing the other end: %w", err)
+	}
+	return total, nil
+}
+
+// ping sends messages of size bytes and waits for each to come back, until end.
+func ping(c net.Conn, size int, end time.Time) (rtts []float64, err error) {
+	msg, back := make([]byte, size), make([]byte, size)
+	for i := uint64(0); len(rtts) < maxRTTs; i++ {
+		for at := range msg {
+			msg[at] = byte(i >> (at % 8 * 8))
+		}
+		start := time.Now()
+		if start.After(end) && len(rtts) > 0 {
+			break
+		}
+		if _, err := c.Write(msg); err != nil {
+			return rtts, err
+		}
+		if _, err := io.ReadFull(c, back); err != nil {
+			return rtts, err
+		}
+		rtts = append(rtts, float64(time.Since(start).Nanoseconds())/1e3)
+		if !bytes.Equal(msg, back) {
+			return rtts, fmt.Errorf("stream: message %d came back changed", i)
+		}
+	}
+	return rtts, nil
+}
+
+// streamReceive reads all streams to their ends, or sends back what comes.
+func streamReceive(ctx context.Context, cfg streamConfig, ready func()) (t streamTotals, err error) {
+	n, err := startNode(ctx, cfg.nodeConfig)
+	if err != nil {
+		return t, err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	l, err := n.Listen(streamPort)
+	if err != nil {
+		return t, err
+	}
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	ready()
+
+	var m streamMeter
+	var g errgroup.Group
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			break // closed
+		}
+		g.Go(func() error {
+			defer c.Close()
+			if cfg.Size > 0 {
+				return m.echo(c, cfg.Size)
+			}
+			return m.drain(c, cfg.Verify)
+		})
+	}
+	err = g.Wait()
+	return m.totals(), err
+}
+
+// A streamMeter adds up what several streams bring.
+type streamMeter struct {
+	mu          sync.Mutex
+	bytes       int64
+	first, last time.Time
+	cpu         [2]float64 // then
+}
+
+// begin notes the first byte.
+func (m *streamMeter) begin() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.first.IsZero() {
+		m.first, m.cpu[0] = time.Now(), cpuSeconds()
+	}
+}
+
+// end notes the last byte of a stream.
+func (m *streamMeter) end(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.bytes += n
+	m.last, m.cpu[1] = time.Now(), cpuSeconds()
+}
+
+func (m *streamMeter) totals() streamTotals {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return streamTotals{Bytes: m.bytes, Seconds: m.last.Sub(m.first).Seconds(), CPUSeconds: m.cpu[1] - m.cpu[0]}
+}
+
+// drain reads c to its end and checks that the blocks come in order and whole.
+func (m *streamMeter) drain(c net.Conn, verify bool) error {
+	check := checker{block: newBlock(), all: verify}
+	buf := make([]byte, 4*streamBlock)
+	for {
+		n, err := c.Read(buf)
+		if n > 0 && check.at == 0 {
+			m.begin()
+		}
+		if e := check.next(buf[:n]); e != nil {
+			return e
+		}
+		if errors.Is(err, io.EOF) {
+			m.end(check.at)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// echo sends messages of size bytes back.
+func (m *streamMeter) echo(c net.Conn, size int) error {
+	buf := make([]byte, size)
+	m.begin()
+	var total int64
+	for {
+		if _, err := io.ReadFull(c, buf); err != nil {
+			m.end(total)
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		total += int64(size)
+		if _, err := c.Write(buf); err != nil {
+			return err
+		}
+	}
+}
+
+// newBlock returns what each block holds behind its number.
+func newBlock() []byte {
+	b := make([]byte, streamBlock)
+	r := rand.NewChaCha8([32]byte{'s', 't', 'r', 'e', 'a', 'm'})
+	_, _ = r.Read(b) // never fails
+	clear(b[:8])
+	return b
+}
+
+// A checker follows a stream of blocks. Numbers that a Read has cut are only looked
+// at with all.
+type checker struct {
+	block []byte
+	all   bool
+	at    int64 // bytes seen
+}
+
+func (c *checker) next(p []byte) error {
+	for len(p) > 0 {
+		off := int(c.at % streamBlock)
+		n := min(len(p), streamBlock-off)
+		binary.BigEndian.PutUint64(c.block, uint64(c.at/streamBlock))
+		ok := true
+		switch {
+		case c.all:
+			ok = bytes.Equal(p[:n], c.block[off:off+n])
+		case off == 0 && n >= 8:
+			ok = bytes.Equal(p[:8], c.block[:8])
+		}
+		if !ok {
+			return fmt.Errorf("stream: what arrived at %d to %d is not what was sent", c.at, c.at+int64(n))
+		}
+		c.at += int64(n)
+		p = p[n:]
+	}
+	return nil
+}
