@@ -96,6 +96,9 @@ func (s *stream) receive() error {
 // records opens all records that are here to their end.
 func (s *stream) records() error {
 	r := &s.in
+	if r.buf == nil {
+		return nil // a read of nothing, which an io.Reader may do
+	}
 	size, ok := nextRecord(r.buf.B[r.start:r.end])
 	if ok && (size == 0 || size > r.end-r.start) {
 		return nil

@@ -118,19 +118,19 @@ func randomSizes(r *rand.Rand) []int {
 	return sizes
 }
 
-// A checker takes bursts and checks that each flow is whole and in order.
-type checker struct {
+// A flowChecker takes bursts and checks that each flow is whole and in order.
+type flowChecker struct {
 	t    *testing.T
 	next map[uint32]uint32
 	seen atomic.Int64
 	came chan struct{} // a burst has been checked
 }
 
-func newChecker(t *testing.T) *checker {
-	return &checker{t: t, next: map[uint32]uint32{}, came: make(chan struct{}, 1)}
+func newFlowChecker(t *testing.T) *flowChecker {
+	return &flowChecker{t: t, next: map[uint32]uint32{}, came: make(chan struct{}, 1)}
 }
 
-func (c *checker) burst(b *Burst) {
+func (c *flowChecker) burst(b *Burst) {
 	for _, p := range b.Pkt[:b.N] {
 		flow, n := binary.BigEndian.Uint32(p), binary.BigEndian.Uint32(p[4:])
 		if want := c.next[flow]; n != want {
@@ -152,7 +152,7 @@ func (c *checker) burst(b *Burst) {
 }
 
 // wait returns when n packets have come, or with a failure when the stream ends.
-func (c *checker) wait(n int64, e *streamEnd) {
+func (c *flowChecker) wait(n int64, e *streamEnd) {
 	c.t.Helper()
 	for c.seen.Load() < n {
 		select {
@@ -170,7 +170,7 @@ func TestStreamCarriesEverything(t *testing.T) {
 	for _, carrier := range carriers {
 		t.Run(carrier.name, func(t *testing.T) {
 			const senders, items, seed = 4, 200, 5
-			c := newChecker(t)
+			c := newFlowChecker(t)
 			var controls, sent atomic.Int64
 			ca, cb := carrier.pair(t)
 			a := startStream(ca, 1, 2, nil, nil)
@@ -211,7 +211,7 @@ func TestStreamRekeyUnderLoad(t *testing.T) {
 	for _, carrier := range carriers {
 		t.Run(carrier.name, func(t *testing.T) {
 			const rekeys = 100
-			c := newChecker(t)
+			c := newFlowChecker(t)
 			switched := make(chan byte)
 			ca, cb := carrier.pair(t)
 			a := startStream(ca, 1, 2, nil, nil)
@@ -369,7 +369,7 @@ func (p *prepended) Read(b []byte) (int, error) {
 // than the text of one record.
 func TestStreamCutsFullBuf(t *testing.T) {
 	ca, cb := tcpPair(t)
-	c := newChecker(t)
+	c := newFlowChecker(t)
 	a, b := startStream(ca, 1, 2, nil, nil), startStream(cb, 2, 1, c.burst, nil)
 	defer stop(a, b)
 	var n uint32
@@ -427,7 +427,7 @@ func TestStreamBadRecords(t *testing.T) {
 // TestStreamManyPacketsPerRecord: more packets than a Burst takes.
 func TestStreamManyPacketsPerRecord(t *testing.T) {
 	ca, cb := tcpPair(t)
-	c := newChecker(t)
+	c := newFlowChecker(t)
 	a, b := startStream(ca, 1, 2, nil, nil), startStream(cb, 2, 1, c.burst, nil)
 	defer stop(a, b)
 	sizes := make([]int, 1000)

@@ -20,12 +20,16 @@ import (
 func tcpNode(t testing.TB, adjust func(*Config)) *node {
 	t.Helper()
 	return newNode(t, func(c *Config) {
-		c.UDP = netip.AddrPort{}
-		c.TCP = netip.MustParseAddrPort("127.0.0.1:0")
+		tcpOnly(c)
 		if adjust != nil {
 			adjust(c)
 		}
 	})
+}
+
+func tcpOnly(c *Config) {
+	c.UDP = netip.AddrPort{}
+	c.TCP = netip.MustParseAddrPort("127.0.0.1:0")
 }
 
 // joinTCP links a to b over TCP and waits until both are up.
