@@ -25,7 +25,7 @@ build: ## build the programs into bin/
 	$(BUILD) -o $(BIN)/ ./cmd/...
 
 demo: build ## move a file from A to C through B by public key (root: in network namespaces; else: on loopback)
-	$(BIN)/skybench demo
+	@$(GO) run ./bench/demo -bin $(BIN)
 
 test: ## run the unit tests (root: also those that need network namespaces)
 	$(GO) test ./...

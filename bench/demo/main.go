@@ -117,6 +117,10 @@ func (d *demo) scene(ctx context.Context, typ string) (err error) {
 		return err
 	}
 	defer r.Close() //nolint:errcheck // the demo is over
+	local, err := free(a.Place)
+	if err != nil {
+		return err
+	}
 	steps := []struct {
 		at   *cluster.Visor
 		args []string
@@ -158,8 +162,14 @@ func (d *demo) scene(ctx context.Context, typ string) (err error) {
 	return nil
 }
 
-// local is where A reaches C's service.
-const local = "127.0.0.1:19080"
+// free returns an address at a place whose port was free a moment ago.
+func free(at cluster.Place) (string, error) {
+	ln, err := at.Open("127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return ln.Addr().String(), ln.Close()
+}
 
 // passedB makes sure that the file went through B.
 func (d *demo) passedB(ctx context.Context, b *cluster.Visor, from cipher.PubKey) error {

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/skyminer/skywire/bench/cluster"
+)
+
+// TestTransfer moves a file without any visor, and sees when one bit is wrong.
+func TestTransfer(t *testing.T) {
+	dir := t.TempDir()
+	f, err := newFile(dir, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := cluster.Loopback("A")
+	r, err := open(here, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := f.send(here, r.Addr().String(), r); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.check(r); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(r.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[12345] ^= 1
+	if err := os.WriteFile(r.path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.check(r); err == nil || !strings.Contains(err.Error(), "SHA-256 differs") {
+		t.Errorf("a flipped bit: %v", err)
+	}
+}
