@@ -47,7 +47,7 @@ func (d *delivery) bind(phase uint8, body []byte) {
 	rs := r.recv[phase]
 	fresh := rs == nil || rs.epoch != ep || rs.id != id
 	if fresh {
-		rs = &recvState{epoch: ep, id: id}
+		rs = &recvState{epoch: ep, id: id, linked: r.direct != nil}
 	}
 	payload, why, ok := rs.open(body[bindADLen:], body[:bindADLen], &d.sc.nonce)
 	if !ok {

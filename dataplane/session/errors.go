@@ -55,7 +55,7 @@ func (s *Session) diagnose(now time.Duration) *PathError {
 		switch {
 		case r.gone:
 		case r.link() == nil:
-			if e.Err != ErrHandshakeTimeout {
+			if !errors.Is(e.Err, ErrHandshakeTimeout) {
 				e.Err, e.Detail = ErrRouteDown, fmt.Sprintf("no link to its first hop %s", r.firstHop())
 			}
 		case !r.ready():

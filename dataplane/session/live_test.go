@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -172,6 +173,9 @@ func TestNumbersAreNeverReused(t *testing.T) {
 	for range 200 { // new keys; some of them announced twice
 		ep := noise.NewEpoch(noise.Keys{}, 0, 0, epochState{first: r})
 		b.s.adopt(ep)
+		for r.send.Load().counter.Used() == 0 { // until a sender uses them
+			runtime.Gosched()
+		}
 		b.s.adopt(ep)
 	}
 	close(stop)

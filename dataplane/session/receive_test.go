@@ -254,6 +254,30 @@ func TestHandshakeMessagesAreLimited(t *testing.T) {
 	}
 }
 
+func TestRouteErrorsAreHints(t *testing.T) {
+	tests := []struct {
+		code    uint8
+		doubted bool
+		hinted  int32
+	}{
+		{forward.CodeTooBig, false, 1300},
+		{forward.CodeNoLabel, true, 0},
+		{forward.CodeLinkDown, true, 0},
+		{forward.CodeLimit, false, 0}, // a rate limit: TCP notices
+		{200, false, 0},
+	}
+	for _, tt := range tests {
+		b := newBare(t)
+		b.sealed.RouteError(tt.code, 1300)
+		if d, h := b.sealed.doubted.Load(), b.sealed.hinted.Load(); d != tt.doubted || h != tt.hinted {
+			t.Errorf("code %d: doubted %v, hinted %d; want %v, %d", tt.code, d, h, tt.doubted, tt.hinted)
+		}
+		if len(b.s.m.kick) != 1 {
+			t.Errorf("code %d: the ticker was not woken", tt.code)
+		}
+	}
+}
+
 func TestReceiveDoesNotAllocate(t *testing.T) {
 	b := newBare(t)
 	b.up.quiet = true

@@ -89,16 +89,21 @@ func (r *route) packetMTU(l *link.Link) int {
 	return min(int(r.mtu.Load()), l.MTU())
 }
 
+// label returns the label to send under on l, the route's link.
+func (r *route) label(l *link.Link) packet.Label {
+	if r.direct != nil {
+		return l.DirectLabel()
+	}
+	return r.egress.Label()
+}
+
 // encoder prepares to send on l through tx.
 func (r *route) encoder(tx *link.Tx, l *link.Link, sc *scratch) (e encoder, ok bool) {
-	e = encoder{tx: tx, nonce: &sc.nonce}
-	if r.direct != nil {
-		e.label = l.DirectLabel()
-	} else {
+	e = encoder{tx: tx, label: r.label(l), nonce: &sc.nonce}
+	if r.direct == nil {
 		if e.seal = r.send.Load(); e.seal == nil {
 			return e, false
 		}
-		e.label = r.egress.Label()
 	}
 	tx.Start(l)
 	return e, true

@@ -238,15 +238,9 @@ func (r *route) sendMessage(tx *link.Tx, flags uint8, body []byte) {
 	if l == nil {
 		return
 	}
-	label := packet.Label(0)
-	if r.direct != nil {
-		label = l.DirectLabel()
-	} else {
-		label = r.egress.Label()
-	}
 	tx.Start(l)
 	p := tx.Packet(packet.Padded(len(body)))
-	packet.RouteHeader{Label: label, Kind: packet.KindSess, Flags: flags, Length: uint16(len(body))}.Put(p)
+	packet.RouteHeader{Label: r.label(l), Kind: packet.KindSess, Flags: flags, Length: uint16(len(body))}.Put(p)
 	clear(p[packet.RouteHeaderLen+copy(p[packet.RouteHeaderLen:], body):])
 	_ = tx.Flush() // handshakes and binds are repeated
 }

@@ -296,5 +296,5 @@ func (s *Session) newEpoch(hs *noise.Handshake, phase uint32, first *route) (*ep
 func (s *Session) bindFirst(r *route, ep *epoch, id uint32) bool {
 	r.recvMu.Lock()
 	defer r.recvMu.Unlock()
-	return r.claim(ep, &recvState{epoch: ep, id: id}) == nil
+	return r.claim(ep, &recvState{epoch: ep, id: id, linked: r.direct != nil}) == nil
 }
