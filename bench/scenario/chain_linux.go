@@ -14,14 +14,14 @@ const (
 	chainBack  = 22
 )
 
-// chainOf returns the configurations of visors in a row, one for each namespace of
-// net: each dials the next. The first and the last have a session with each other;
+// chainOf returns the configurations of visors in a row, joined by the wires: each
+// dials the next. The first and the last have a session with each other;
 // over one hop it is direct and needs no rules.
 //
 //	0 ──▶ 1 ──▶ … ──▶ n
-func chainOf(net *topo.Net, transport string) (cfgs []nodeConfig, keys []cipher.PubKey, err error) {
-	last := len(net.NS) - 1
-	for range net.NS {
+func chainOf(wires []*topo.Link, transport string) (cfgs []nodeConfig, keys []cipher.PubKey, err error) {
+	last := len(wires)
+	for range last + 1 {
 		pk, sk := cipher.GenerateKeyPair()
 		text, err := secretText(sk)
 		if err != nil {
@@ -33,7 +33,7 @@ func chainOf(net *topo.Net, transport string) (cfgs []nodeConfig, keys []cipher.
 			Listen: netip.AddrPortFrom(netip.IPv4Unspecified(), linkPort).String(),
 		})
 	}
-	for i, l := range net.Links {
+	for i, l := range wires {
 		cfgs[i].Links = []api.LinkSpec{{
 			PK: keys[i+1], Type: transport, Addr: netip.AddrPortFrom(l.B.IPv4.Addr(), linkPort).String(),
 		}}

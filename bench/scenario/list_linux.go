@@ -13,18 +13,20 @@ func All() []run.Scenario {
 		Limit(),
 		Link(),
 		Stream(),
+		Forward(),
 		Transit(),
+		LongFat(),
+		Idle(),
 		Micro(),
 	}
 }
 
 // Roles returns the helper processes of all scenarios.
 func Roles() []run.Role {
-	return slices.Concat(limitRoles(), linkRoles(), transitRoles(), streamRoles())
+	return slices.Concat(limitRoles(), linkRoles(), transitRoles(), streamRoles(), idleRoles())
 }
 
 // Versus returns the comparison with other software, "skybench vs".
 func Versus() run.Scenario {
-	// Scenario forward will fill in the visors here.
-	return vs.Scenario(nil)
+	return vs.Scenario(newForwarding)
 }

@@ -23,10 +23,14 @@ const settleTime = 2 * time.Second
 
 // A nodeConfig describes a visor without apps and API.
 type nodeConfig struct {
-	Secret string         // hex
-	Listen string         // address for links of both types; "" dials only
-	Links  []api.LinkSpec // to dial
-	Rules  []api.Rule     // static, as in a visor's configuration
+	Secret  string         // hex
+	Listen  string         // address for links of both types; "" dials only
+	Links   []api.LinkSpec // to dial
+	Rules   []api.Rule     // static, as in a visor's configuration
+	Workers int            // 0: one for each CPU
+	// NoStreams leaves the stack of streams away: for peers by the hundred that only
+	// keep links and sessions up. Nothing can be dialled then.
+	NoStreams bool
 }
 
 // A node is the data plane of a visor, put together as the daemon does it, so that
@@ -49,7 +53,7 @@ func startNode(ctx context.Context, cfg nodeConfig) (_ *node, err error) {
 		return nil, err
 	}
 	lc := link.DefaultConfig()
-	lc.Static, lc.UDP = static, netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+	lc.Static, lc.UDP, lc.Workers = static, netip.AddrPortFrom(netip.IPv4Unspecified(), 0), cfg.Workers
 	if cfg.Listen != "" {
 		if lc.UDP, err = netip.ParseAddrPort(cfg.Listen); err != nil {
 			return nil, err
@@ -70,11 +74,15 @@ func startNode(ctx context.Context, cfg nodeConfig) (_ *node, err error) {
 	}()
 	go func() { n.done <- n.links.Run(ctx) }()
 	network := &nodeNetwork{}
-	if n.Stack, err = netstack.New(netstack.Config{Network: network, PubKey: static.PubKey(), Log: zerolog.Nop()}); err != nil {
-		return nil, err
+	var upper session.Upper = noStreams{}
+	if !cfg.NoStreams {
+		if n.Stack, err = netstack.New(netstack.Config{Network: network, PubKey: static.PubKey(), Log: zerolog.Nop()}); err != nil {
+			return nil, err
+		}
+		upper = nodeUpper{n.Stack}
 	}
 	n.sessions, err = session.New(session.Config{
-		Static: static, Links: n.links, Forward: n.forward, Upper: nodeUpper{n.Stack}, Log: zerolog.Nop(),
+		Static: static, Links: n.links, Forward: n.forward, Upper: upper, Log: zerolog.Nop(),
 	})
 	if err != nil {
 		return nil, err
@@ -204,3 +212,10 @@ func (u nodeUpper) Deliver(from *session.Session, proto uint8, payloads [][]byte
 }
 func (nodeUpper) SessionUp(*session.Session)                  {}
 func (u nodeUpper) SessionDown(s *session.Session, err error) { u.stack.PeerGone(s.PubKey()) }
+
+// noStreams takes nothing.
+type noStreams struct{}
+
+func (noStreams) Deliver(*session.Session, uint8, [][]byte) {}
+func (noStreams) SessionUp(*session.Session)                {}
+func (noStreams) SessionDown(*session.Session, error)       {}

@@ -9,7 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"sync"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -35,14 +35,18 @@ type streamConfig struct {
 	Streams int
 	Size    int  // of a ping-pong's messages, 0: a transfer
 	Verify  bool // look at every byte, not only at the number of every block
+	// Cut ends a transfer in time, whatever is still under way or queued, and has the
+	// receiver note how far it was when.
+	Cut bool
 }
 
 // streamTotals is what one end saw.
 type streamTotals struct {
 	Bytes      int64
-	Seconds    float64   // at the receiver from the first byte to the last
-	CPUSeconds float64   // meanwhile
-	RTTs       []float64 `json:",omitempty"` // µs, in order
+	Seconds    float64       // at the receiver from the first byte to the last
+	CPUSeconds float64       // meanwhile
+	RTTs       []float64     `json:",omitempty"` // µs, in order
+	Points     []streamPoint `json:",omitempty"`
 }
 
 func streamRoles() []run.Role {
@@ -98,7 +102,7 @@ func streamSend(ctx context.Context, cfg streamConfig, ready func()) (t streamTo
 		var g errgroup.Group
 		for _, c := range conns {
 			g.Go(func() error {
-				n, err := writeUntil(c, end)
+				n, err := writeUntil(c, end, cfg.Cut)
 				total.Add(n)
 				return err
 			})
@@ -111,25 +115,40 @@ func streamSend(ctx context.Context, cfg streamConfig, ready func()) (t streamTo
 }
 
 // writeUntil writes blocks until end, and returns when the other end has read all of
-// them and said so by closing.
-func writeUntil(c net.Conn, end time.Time) (total int64, err error) {
+// them and said so by closing; with cut it returns at end.
+func writeUntil(c net.Conn, end time.Time, cut bool) (total int64, err error) {
+	if cut {
+		if err := c.SetWriteDeadline(end); err != nil {
+			return 0, err
+		}
+	}
 	block := newBlock()
 	for i := uint64(0); time.Now().Before(end); i++ {
 		binary.BigEndian.PutUint64(block, i)
 		n, err := c.Write(block)
 		total += int64(n)
+		if cut && errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
 		if err != nil {
 			return total, err
 		}
 	}
+	if cut {
+		return total, nil
+	}
+	return total, finish(c)
+}
+
+// finish closes our direction and waits until the other end has closed its own.
+func finish(c net.Conn) error {
 	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
-		return total, err
+		return err
 	}
-	_, err = c.Read(make([]byte, 1))
-	if !errors.Is(err, io.EOF) {
-		return total, fmt.Errorf("stream: instead of closing the other end: %w", err)
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("stream: instead of closing the other end: %w", err)
 	}
-	return total, nil
+	return nil
 }
 
 // ping sends messages of size bytes and waits for each to come back, until end.
@@ -154,7 +173,7 @@ func ping(c net.Conn, size int, end time.Time) (rtts []float64, err error) {
 			return rtts, fmt.Errorf("stream: message %d came back changed", i)
 		}
 	}
-	return rtts, nil
+	return rtts, finish(c)
 }
 
 // streamReceive reads all streams to their ends, or sends back what comes.
@@ -172,6 +191,9 @@ func streamReceive(ctx context.Context, cfg streamConfig, ready func()) (t strea
 	ready()
 
 	var m streamMeter
+	if cfg.Cut {
+		go m.watch(ctx)
+	}
 	var g errgroup.Group
 	for {
 		c, err := l.Accept()
@@ -183,84 +205,12 @@ func streamReceive(ctx context.Context, cfg streamConfig, ready func()) (t strea
 			if cfg.Size > 0 {
 				return m.echo(c, cfg.Size)
 			}
-			return m.drain(c, cfg.Verify)
+			return m.drain(c, cfg.Verify, cfg.Cut)
 		})
 	}
-	err = g.Wait()
-	return m.totals(), err
-}
-
-// A streamMeter adds up what several streams bring.
-type streamMeter struct {
-	mu          sync.Mutex
-	bytes       int64
-	first, last time.Time
-	cpu         [2]float64 // then
-}
-
-// begin notes the first byte.
-func (m *streamMeter) begin() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.first.IsZero() {
-		m.first, m.cpu[0] = time.Now(), cpuSeconds()
-	}
-}
-
-// end notes the last byte of a stream.
-func (m *streamMeter) end(n int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.bytes += n
-	m.last, m.cpu[1] = time.Now(), cpuSeconds()
-}
-
-func (m *streamMeter) totals() streamTotals {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return streamTotals{Bytes: m.bytes, Seconds: m.last.Sub(m.first).Seconds(), CPUSeconds: m.cpu[1] - m.cpu[0]}
-}
-
-// drain reads c to its end and checks that the blocks come in order and whole.
-func (m *streamMeter) drain(c net.Conn, verify bool) error {
-	check := checker{block: newBlock(), all: verify}
-	buf := make([]byte, 4*streamBlock)
-	for {
-		n, err := c.Read(buf)
-		if n > 0 && check.at == 0 {
-			m.begin()
-		}
-		if e := check.next(buf[:n]); e != nil {
-			return e
-		}
-		if errors.Is(err, io.EOF) {
-			m.end(check.at)
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// echo sends messages of size bytes back.
-func (m *streamMeter) echo(c net.Conn, size int) error {
-	buf := make([]byte, size)
-	m.begin()
-	var total int64
-	for {
-		if _, err := io.ReadFull(c, buf); err != nil {
-			m.end(total)
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		}
-		total += int64(size)
-		if _, err := c.Write(buf); err != nil {
-			return err
-		}
-	}
+	// The sender has got all that it waits for: what is open now was cut.
+	err = n.Stack.Close()
+	return m.totals(), errors.Join(err, g.Wait())
 }
 
 // newBlock returns what each block holds behind its number.

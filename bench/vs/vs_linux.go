@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"strings"
 
@@ -91,8 +90,9 @@ func Measure(ctx context.Context, e *run.Env, peers ...Peer) (_ run.Series, err 
 }
 
 // Metrics returns for each contestant <name>_gbps and <name>_plain_ratio, and
-// where Skywire took part skywire_<name>_ratio and best_peer_ratio: Skywire by the
-// better of wireguard-go and nebula. Dashes in names become underscores.
+// where Skywire took part skywire_<name>_ratio and best_peer_ratio: the median over
+// the rounds of Skywire by the better of the other programs in that round. Dashes in
+// names become underscores.
 func Metrics(s run.Series) map[string]float64 {
 	m := make(map[string]float64)
 	for name := range s {
@@ -102,16 +102,34 @@ func Metrics(s run.Series) map[string]float64 {
 			m[key+"_plain_ratio"] = s.Ratio(name, Plain, gbps)
 		}
 		if name != Skywire && name != Plain && len(s[Skywire]) > 0 {
-			r := s.Ratio(Skywire, name, gbps)
-			m["skywire_"+key+"_ratio"] = r
-			best, ok := m["best_peer_ratio"]
-			if !ok {
-				best = math.Inf(1)
-			}
-			m["best_peer_ratio"] = min(best, r)
+			m["skywire_"+key+"_ratio"] = s.Ratio(Skywire, name, gbps)
 		}
 	}
+	if best := bestPeer(s); len(best) > 0 && len(s[Skywire]) > 0 {
+		ratios := s.Values(Skywire, gbps)
+		for i := range ratios {
+			ratios[i] /= best[i]
+		}
+		m["best_peer_ratio"] = run.Median(ratios)
+	}
 	return m
+}
+
+// bestPeer returns, by round, the rate of the best of the programs that are neither
+// Skywire nor no program at all. All took part in every round.
+func bestPeer(s run.Series) (best []float64) {
+	for name := range s {
+		if name == Skywire || name == Plain {
+			continue
+		}
+		for i, v := range s.Values(name, gbps) {
+			if i == len(best) {
+				best = append(best, v)
+			}
+			best[i] = max(best[i], v)
+		}
+	}
+	return best
 }
 
 // plain is the veth pair itself.

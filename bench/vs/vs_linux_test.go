@@ -36,6 +36,10 @@ func TestMetrics(t *testing.T) {
 	if m["best_peer_ratio"] != 1.5 || m["skywire_nebula_ratio"] != 3 || m["skywire_plain_ratio"] != 0.3 {
 		t.Errorf("with Skywire: %v", m)
 	}
+	s[Nebula] = []run.Sample{{gbps: 2}, {gbps: 12}, {gbps: 6}} // the better one in two rounds of three
+	if m = Metrics(s); m["best_peer_ratio"] != 0.5 {
+		t.Errorf("best_peer_ratio %v where the better peer changes, want 0.5", m["best_peer_ratio"])
+	}
 }
 
 func TestTail(t *testing.T) {
