@@ -98,6 +98,7 @@ func (c *Command) run(ctx context.Context) error {
 		w = zerolog.ConsoleWriter{Out: c.err, TimeFormat: "15:04:05.000"}
 	}
 	log := zerolog.New(w).Level(level).With().Timestamp().Logger()
+	UseProcessors(cfg.Workers)
 	v, err := New(Options{Config: cfg, File: c.file, SecretKey: sk, Version: c.version, Log: log})
 	if err != nil {
 		return err

@@ -32,8 +32,9 @@ type Config struct {
 	// not listen, over UDP the system chooses the port.
 	ListenUDP string `json:"listen_udp"`
 	ListenTCP string `json:"listen_tcp"`
-	// Workers is how many sockets and goroutines move UDP packets, at most 16; 0
-	// is one for each CPU.
+	// Workers is how many processors the visor uses, and how many sockets and
+	// goroutines move UDP packets, at most 16; 0 is half of the machine's, at least
+	// one.
 	Workers int `json:"workers"`
 
 	// Links are kept up; Rules and Forwards are set at start.
