@@ -31,6 +31,8 @@ type Conn struct {
 
 	cause atomic.Pointer[error] // why the stream ended on our side; first one wins
 
+	sent, received atomic.Uint64 // bytes of data
+
 	stalled int // how often tend found it without a window; tend's own
 
 	rd struct {
@@ -132,6 +134,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	c.rd.dst = b
 	n, err := c.readTo(&c.rd.dst)
 	c.rd.dst = nil
+	c.received.Add(uint64(n))
 	if err != nil && err != io.EOF {
 		return n, c.opError("read", err)
 	}
@@ -200,13 +203,16 @@ func (c *Conn) moderate() {
 func (c *Conn) Write(b []byte) (int, error) {
 	c.wr.mu.Lock()
 	defer c.wr.mu.Unlock()
+	// One piece becomes one super-segment, in one chunk. Even pieces: what is left of
+	// a large write would else leave in a small one, which costs as much to send.
+	pieces := max(1, (len(b)+maxPiece-1)/maxPiece)
+	size := (len(b) + pieces - 1) / pieces
 	done := 0
 	for {
-		// One piece becomes one super-segment, in one chunk.
-		piece := b[done:min(len(b), done+maxPiece)]
-		c.wr.src.Reset(piece)
+		c.wr.src.Reset(b[done:min(len(b), done+size)])
 		n, err := c.writeFrom(&c.wr.src)
 		done += n
+		c.sent.Add(uint64(n))
 		if err != nil {
 			c.wr.src.Reset(nil)
 			return done, c.opError("write", err)
@@ -248,6 +254,19 @@ func (c *Conn) Close() error {
 		c.release()
 	}
 	return nil
+}
+
+// Abort resets the stream: the other end reads ECONNRESET, never an end of data.
+// Calls that wait return net.ErrClosed. It is for data that broke off.
+func (c *Conn) Abort() error {
+	c.fail(net.ErrClosed)
+	return nil
+}
+
+// Transferred returns how many bytes of data were written and read so far. It may
+// be called at any time, also after Close.
+func (c *Conn) Transferred() (sent, received uint64) {
+	return c.sent.Load(), c.received.Load()
 }
 
 // CloseWrite ends our direction: the other end reads io.EOF after what was

@@ -17,15 +17,17 @@ const (
 	// MTU whatever stands here.
 	mtu = 1380
 
-	// gsoMaxSize bounds a super-segment with its headers: what the coalescer at the
-	// other end builds must fit gVisor's largest pooled chunk (64 KiB), and a
-	// session may add 64 bytes of its own before it counts in 16 bits.
-	gsoMaxSize = 65535 - 64
+	// maxPiece is the data of the largest super-segment. It leaves as one GSO send: 44
+	// packets (64 KiB of UDP payload hold no more of 1472 bytes) of the least data
+	// that a usual route carries in one, 1343 bytes (sealed, IPv6 below, an MTU of
+	// 1500, TCP timestamps). One byte more would cost a second system call for a
+	// remainder of a few packets, and the receiver a second batch. A write of this
+	// size becomes one segment in one chunk, which is never split or merged.
+	maxPiece = 44 * 1343
 
-	// maxPiece is the data of the largest super-segment that gVisor makes from
-	// gsoMaxSize (it subtracts its worst-case headers and one). A write of exactly
-	// this size becomes one segment in one chunk, which is never split or merged.
-	maxPiece = gsoMaxSize - header.TCPTotalHeaderMaximumSize - 1
+	// gsoMaxSize is what gVisor derives that from: it subtracts its worst-case
+	// headers and one.
+	gsoMaxSize = maxPiece + header.TCPTotalHeaderMaximumSize + 1
 
 	// maxPieces is how many slices one super-segment may have without allocating.
 	maxPieces = 32

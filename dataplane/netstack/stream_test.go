@@ -165,6 +165,41 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
+// TestAbort: data that broke off must not look like data that ended.
+func TestAbort(t *testing.T) {
+	p := newPair(t, fault{})
+	c, s := join(t, p)
+	defer c.Close()
+	defer s.Close()
+	fmt.Fprint(c, "half of a")
+	if _, err := io.ReadFull(s, make([]byte, 9)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(s); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("read after the other end's Abort: %v, want ECONNRESET", err)
+	}
+}
+
+func TestTransferred(t *testing.T) {
+	p := newPair(t, fault{})
+	c, s := join(t, p)
+	defer s.Close()
+	fmt.Fprint(c, "question")
+	c.Close()
+	if _, err := io.ReadAll(s); err != nil {
+		t.Fatal(err)
+	}
+	if sent, received := c.Transferred(); sent != 8 || received != 0 {
+		t.Errorf("writer transferred %d, %d, want 8, 0", sent, received)
+	}
+	if sent, received := s.Transferred(); sent != 0 || received != 8 {
+		t.Errorf("reader transferred %d, %d, want 0, 8", sent, received)
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	p := newPair(t, fault{})
 	c, s := join(t, p)
@@ -289,6 +324,7 @@ func TestEndOfBlockedCalls(t *testing.T) {
 		want error
 	}{
 		{"close", func(_ *pair, c *Conn) { c.Close() }, net.ErrClosed},
+		{"abort", func(_ *pair, c *Conn) { c.Abort() }, net.ErrClosed},
 		{"deadline", func(_ *pair, c *Conn) { c.SetDeadline(time.Now().Add(30 * time.Millisecond)) }, os.ErrDeadlineExceeded},
 		{"past deadline", func(_ *pair, c *Conn) { c.SetDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded},
 		{"peer gone", func(p *pair, _ *Conn) { p.a.PeerGone(p.b.cfg.PubKey) }, ErrPeerGone},
