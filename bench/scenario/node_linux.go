@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/skyminer/skywire/controlplane/api"
+	daemon "github.com/skyminer/skywire/controlplane/visor"
 	"github.com/skyminer/skywire/dataplane/cipher"
 	"github.com/skyminer/skywire/dataplane/forward"
 	"github.com/skyminer/skywire/dataplane/link"
@@ -27,7 +28,7 @@ type nodeConfig struct {
 	Listen  string         // address for links of both types; "" dials only
 	Links   []api.LinkSpec // to dial
 	Rules   []api.Rule     // static, as in a visor's configuration
-	Workers int            // 0: one for each CPU
+	Workers int            // 0: as the daemon chooses
 	// NoStreams leaves the stack of streams away: for peers by the hundred that only
 	// keep links and sessions up. Nothing can be dialled then.
 	NoStreams bool
@@ -52,6 +53,7 @@ func startNode(ctx context.Context, cfg nodeConfig) (_ *node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	daemon.UseProcessors(cfg.Workers) // as the daemon does: it is this process's only visor
 	lc := link.DefaultConfig()
 	lc.Static, lc.UDP, lc.Workers = static, netip.AddrPortFrom(netip.IPv4Unspecified(), 0), cfg.Workers
 	if cfg.Listen != "" {
