@@ -64,6 +64,7 @@ type Visor struct {
 	Place Place
 	PK    cipher.PubKey
 	Dir   string // its configuration and its log
+	File  string // its configuration
 
 	bin  string
 	stop context.CancelFunc
@@ -93,22 +94,31 @@ func Start(ctx context.Context, place Place, bin, dir string, edit func(*config.
 	if err := config.Save(file, c); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return nil, err
-	}
-	ctx, stop := context.WithCancel(ctx)
 	v := &Visor{
 		Client: api.NewClient(config.Resolve(file, c.APISocket)),
-		Place:  place, PK: pk, Dir: dir, bin: bin, stop: stop, done: make(chan error, 1),
+		Place:  place, PK: pk, Dir: dir, File: file, bin: bin,
 	}
-	p := place.Command(ctx, log, filepath.Join(bin, "skyvisor"), "--config", file)
+	return v, v.Restart(ctx)
+}
+
+// Restart runs a visor that has ended once more, with the same key and what its
+// configuration says now, and returns when it answers.
+func (v *Visor) Restart(ctx context.Context) error {
+	ctx, v.stop = context.WithCancel(ctx)
+	done := make(chan error, 1)
+	v.done = done
+	log, err := os.OpenFile(filepath.Join(v.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		done <- nil
+		return fmt.Errorf("cluster: %w", err)
+	}
+	p := v.Place.Command(ctx, log, filepath.Join(v.bin, "skyvisor"), "--config", v.File)
 	if err := p.Start(); err != nil {
-		stop()
-		return nil, errors.Join(fmt.Errorf("cluster: %w", err), log.Close())
+		done <- nil
+		return errors.Join(fmt.Errorf("cluster: %w", err), log.Close())
 	}
-	go func() { v.done <- errors.Join(p.Wait(), log.Close()) }()
-	return v, v.await(ctx)
+	go func() { done <- errors.Join(p.Wait(), log.Close()) }()
+	return v.await(ctx)
 }
 
 // await returns when the visor answers, or why it does not.
@@ -140,12 +150,18 @@ func (v *Visor) Log() string {
 	return string(b)
 }
 
-// Stop ends the visor and waits for it.
+// Wait waits until the visor has ended and returns how: nil after exit code 0.
+func (v *Visor) Wait() error {
+	err := <-v.done
+	v.done <- nil
+	return err
+}
+
+// Stop ends the visor, if it still runs, and waits for it.
 func (v *Visor) Stop() error {
 	v.Close()
 	v.stop()
-	err := <-v.done
-	v.done <- nil
+	err := v.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil // that was us, and it ended well
 	}

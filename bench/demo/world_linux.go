@@ -1,13 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -27,7 +24,7 @@ func newWorld() (*world, error) {
 	}
 	w := &world{about: "three network namespaces; no packet of A reaches C but through visor B", close: chain.Close}
 	for i, ns := range chain.NS {
-		w.places[i] = place(string(rune('A'+i)), ns)
+		w.places[i] = cluster.In(ns, string(rune('A'+i)))
 	}
 	w.middle[0] = chain.Links[0].B.IPv4.Addr()
 	w.middle[1] = chain.Links[1].A.IPv4.Addr()
@@ -41,25 +38,4 @@ func newWorld() (*world, error) {
 		return nil
 	}
 	return w, nil
-}
-
-// place makes a namespace a Place.
-func place(name string, ns *topo.Namespace) cluster.Place {
-	return cluster.Place{
-		Name:   name,
-		Listen: "[::]:7777",
-		Command: func(ctx context.Context, log io.Writer, name string, args ...string) cluster.Process {
-			cmd := ns.Command(ctx, name, args...)
-			cmd.Stdout, cmd.Stderr = log, log
-			return cmd
-		},
-		Dial: func(addr string) (conn net.Conn, err error) {
-			err = ns.Do(func() (err error) {
-				conn, err = net.DialTimeout("tcp", addr, 3*time.Second)
-				return err
-			})
-			return conn, err
-		},
-		Open: ns.Listen,
-	}
 }
