@@ -116,7 +116,7 @@ func (d *demo) scene(ctx context.Context, typ string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer r.Close() //nolint:errcheck // the demo is over
+	defer r.Close() // the demo is over
 	local, err := free(a.Place)
 	if err != nil {
 		return err

@@ -50,7 +50,7 @@ func (r *receiver) receive() error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // the confirmation is the end
+	defer conn.Close() // the confirmation is the end
 	f, err := os.Create(r.path)
 	if err != nil {
 		return err
@@ -72,13 +72,13 @@ func (f *file) send(from cluster.Place, addr string, to *receiver) (time.Duratio
 	if err != nil {
 		return 0, err
 	}
-	defer in.Close() //nolint:errcheck // only read
+	defer in.Close() // only read
 	start := time.Now()
 	conn, err := from.Dial(addr)
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close() //nolint:errcheck // all is confirmed by then
+	defer conn.Close() // all is confirmed by then
 	if _, err = io.Copy(conn, in); err == nil {
 		err = conn.(*net.TCPConn).CloseWrite()
 	}
@@ -98,7 +98,7 @@ func (f *file) check(r *receiver) error {
 	if err != nil {
 		return err
 	}
-	defer got.Close() //nolint:errcheck // only read
+	defer got.Close() // only read
 	h := sha256.New()
 	n, err := io.Copy(h, got)
 	if err != nil {

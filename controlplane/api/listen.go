@@ -31,7 +31,7 @@ func Listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("api: socket: %w", err)
 	}
-	defer os.Remove(dir) //nolint:errcheck // empty by then; a leftover is harmless
+	defer os.Remove(dir) // empty by then; a leftover is harmless
 	private := filepath.Join(dir, "s")
 	if len(private) > maxSocketPath || len(path) > maxSocketPath {
 		return nil, fmt.Errorf("api: socket path %s is too long: a Unix socket takes %d bytes, and some 14 are needed while it is made; set api_socket to a shorter one", path, maxSocketPath)

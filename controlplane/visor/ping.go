@@ -57,7 +57,7 @@ func (v *Visor) Ping(ctx context.Context, pk cipher.PubKey) (api.Pong, error) {
 	if err != nil {
 		return api.Pong{}, unreachable(err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing is lost with it
+	defer conn.Close() // nothing is lost with it
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 
 	ask := make([]byte, pingLen)

@@ -1,7 +1,6 @@
 package visor
 
 import (
-	"os"
 	"runtime"
 
 	"github.com/skyminer/skywire/controlplane/visor/config"
@@ -9,8 +8,8 @@ import (
 
 // UseProcessors sets how many processors this process runs Go code on, and returns
 // their number: as many as there are packet workers, and with 0 for workers half of
-// the machine's, at least one. What the environment says in GOMAXPROCS goes first.
-// For the main program alone.
+// the machine's, at least one and no more than it has been given (GOMAXPROCS, a
+// container's share). For the main program alone.
 //
 // Half, because a packet that changes goroutines changes processors wherever one
 // idles, and waking it costs more than the work that is handed over: on two cores
@@ -18,11 +17,10 @@ import (
 // when the process keeps to one (docs/decisions.md). The other half is the
 // kernel's, which moves every packet too, and other programs'.
 func UseProcessors(workers int) int {
-	if os.Getenv("GOMAXPROCS") == "" {
-		if workers == 0 {
-			workers = min(max(runtime.NumCPU()/2, 1), config.MaxWorkers)
-		}
-		runtime.GOMAXPROCS(workers)
+	n := workers
+	if n == 0 {
+		n = min(max(runtime.NumCPU()/2, 1), config.MaxWorkers, runtime.GOMAXPROCS(0))
 	}
-	return runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(n)
+	return n
 }

@@ -73,11 +73,6 @@ func (l *Link) control(pkt []byte, from netip.AddrPort, now int64) {
 			}
 			return
 		}
-	case packet.KindRekey, packet.KindRekeyed, packet.KindSwitched:
-		if l.typ != SUDPH {
-			l.e.rekeyMessage(l, h.Kind, body)
-			return
-		}
 	}
 	l.e.count(DropControl)
 }
@@ -114,7 +109,7 @@ func putControl(pkt []byte, kind packet.Kind, body []byte) {
 // (docs/wire.md section 4.3). At most routeErrorsPerSecond leave per link.
 func (l *Link) SendRouteError(code uint8, mtu int, label packet.Label) {
 	now := l.e.clock.Load()
-	if prev := l.erred.Load(); now-prev < int64(second)/routeErrorsPerSecond || !l.erred.CompareAndSwap(prev, now) {
+	if prev := l.erred.Load(); now-prev < second/routeErrorsPerSecond || !l.erred.CompareAndSwap(prev, now) {
 		return
 	}
 	body := make([]byte, routeErrorLen)

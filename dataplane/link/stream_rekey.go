@@ -157,6 +157,3 @@ func frame(t packet.FrameType, msg []byte) []byte {
 }
 
 func unframe(b []byte) []byte { return b[packet.HandshakeHeaderLen : len(b)-packet.MACsLen] }
-
-// rekeyMessage is never reached: streamConn takes these before Link.control does.
-func (e *Engine) rekeyMessage(*Link, packet.Kind, []byte) { e.count(DropControl) }

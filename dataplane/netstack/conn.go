@@ -2,6 +2,7 @@ package netstack
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -135,7 +136,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	n, err := c.readTo(&c.rd.dst)
 	c.rd.dst = nil
 	c.received.Add(uint64(n))
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return n, c.opError("read", err)
 	}
 	return n, err

@@ -8,5 +8,5 @@ func totalMemory() int64 {
 	if err := unix.Sysinfo(&si); err != nil {
 		return 0
 	}
-	return int64(uint64(si.Totalram) * uint64(si.Unit))
+	return int64(uint64(si.Totalram) * uint64(si.Unit)) //nolint:unconvert // uint32 on 32-bit systems
 }
