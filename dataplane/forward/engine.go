@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"sync"
 	"time"
 
@@ -20,6 +21,21 @@ const (
 	CodeLinkDown uint8 = 3
 	CodeLimit    uint8 = 4
 )
+
+// CodeText says in words what a hop means by a code.
+func CodeText(code uint8) string {
+	switch code {
+	case CodeTooBig:
+		return "packet too big for the next link"
+	case CodeNoLabel:
+		return "no rule for this label"
+	case CodeLinkDown:
+		return "the next link is down"
+	case CodeLimit:
+		return "over the transit limit"
+	}
+	return fmt.Sprintf("code %d", code)
+}
 
 // Transit says what this visor carries for others.
 type Transit struct {

@@ -67,6 +67,7 @@ func TestReplayedInitiationIsHarmless(t *testing.T) {
 	connect(t, b, c)
 	join(t, 100, a, b, c)
 	sa, sc := a.dial(c), c.dial(a)
+	eventually(t, "both ends to settle on keys", func() bool { return sa.settled() && sc.settled() })
 	current := sc.ring.SendEpoch(ns(c.links.Now()))
 	hs, err := sa.newHandshake(true)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/skyminer/skywire/dataplane/cipher"
+	"github.com/skyminer/skywire/dataplane/forward"
 )
 
 // Errors that callers branch on.
@@ -13,7 +14,7 @@ var (
 	// ErrNoRoute says that there is no way to a peer, or none that works now.
 	ErrNoRoute = errors.New("session: no route")
 	// ErrRouteDown says that there are routes, but their links are down or nothing
-	// comes back on them. It wraps ErrNoRoute's meaning in a PathError.
+	// comes back on them.
 	ErrRouteDown = errors.New("session: route is down")
 	// ErrHandshakeTimeout says that the peer did not answer session handshakes.
 	ErrHandshakeTimeout = errors.New("session: handshake timed out")
@@ -22,7 +23,6 @@ var (
 	ErrNoSuchRoute  = errors.New("session: no such route")
 	ErrHeader       = errors.New("session: malformed header to send")
 	ErrTooBig       = errors.New("session: payload too large")
-	ErrClosed       = errors.New("session: closed")
 	ErrPeerSilent   = errors.New("session: the peer has fallen silent on every route")
 	errRouteRemoved = errors.New("session: its last route was removed")
 )
@@ -60,12 +60,20 @@ func (s *Session) diagnose(now time.Duration) *PathError {
 			}
 		case !r.ready():
 			e.Err = ErrHandshakeTimeout
-			e.Detail = fmt.Sprintf("no answer through %s", r.firstHop())
+			e.Detail = fmt.Sprintf("no answer through %s%s", r.firstHop(), r.hearsay())
 		case r.health.state == StateDead:
 			e.Err = ErrRouteDown
-			e.Detail = fmt.Sprintf("nothing has come back through %s for %s", r.firstHop(), (now - s.heard).Round(time.Second))
+			e.Detail = fmt.Sprintf("nothing has come back through %s for %s%s", r.firstHop(), (now - s.heard).Round(time.Second), r.hearsay())
 			return e
 		}
 	}
 	return e
+}
+
+// hearsay returns what a hop on the way said last, for the end of an error text.
+func (r *route) hearsay() string {
+	if code := uint8(r.errCode.Load()); code != 0 {
+		return "; a hop on the way says: " + forward.CodeText(code)
+	}
+	return ""
 }

@@ -2,11 +2,13 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -128,7 +130,7 @@ func TestRekeyUnderLoad(t *testing.T) {
 	wg.Wait()
 	for _, n := range []*node{a, c} {
 		n.up.until(t, "all packets", func() bool { return n.up.packets >= rounds })
-		if d := n.m.Drops(); len(d) != 0 {
+		if d := n.drops(); len(d) != 0 {
 			t.Errorf("drops: %v", d)
 		}
 	}
@@ -144,9 +146,9 @@ func TestNumbersAreNeverReused(t *testing.T) {
 	r := b.sealed
 	b.s.adopt(b.ep)
 	type used struct {
-		ep     *epoch
-		id     uint32
-		number uint64
+		ep       *epoch
+		id       uint32
+		from, to uint64 // numbers
 	}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -164,29 +166,42 @@ func TestNumbersAreNeverReused(t *testing.T) {
 					t.Error("no numbers left")
 					return
 				}
-				for k := range uint64(n) {
-					seen[i] = append(seen[i], used{e.seal.epoch, e.seal.id, e.counter + k})
-				}
+				seen[i] = append(seen[i], used{e.seal.epoch, e.seal.id, e.counter, e.counter + uint64(n)})
+				runtime.Gosched()
 			}
 		})
 	}
-	for range 200 { // new keys; some of them announced twice
+	for range 50 { // new keys, announced twice
 		ep := noise.NewEpoch(noise.Keys{}, 0, 0, epochState{first: r})
-		b.s.adopt(ep)
-		for r.send.Load().counter.Used() == 0 { // until a sender uses them
-			runtime.Gosched()
+		for range 2 {
+			b.s.adopt(ep)
+			before := r.send.Load().counter.Used()
+			for r.send.Load().counter.Used() < before+100 { // let the senders work
+				runtime.Gosched()
+			}
 		}
-		b.s.adopt(ep)
 	}
 	close(stop)
 	wg.Wait()
-	all := make(map[used]bool)
+	type space struct {
+		ep *epoch
+		id uint32
+	}
+	all := make(map[space][]used)
 	for _, list := range seen {
 		for _, u := range list {
-			if all[u] {
-				t.Fatalf("number %d of route %d used twice under one key", u.number, u.id)
+			all[space{u.ep, u.id}] = append(all[space{u.ep, u.id}], u)
+		}
+	}
+	if len(all) < 50 {
+		t.Errorf("%d number spaces used, want at least 50", len(all))
+	}
+	for _, list := range all {
+		slices.SortFunc(list, func(a, b used) int { return cmp.Compare(a.from, b.from) })
+		for i := range list[1:] {
+			if list[i].to > list[i+1].from {
+				t.Fatalf("numbers from %d on of route %d used twice under one key", list[i+1].from, list[i].id)
 			}
-			all[u] = true
 		}
 	}
 }
@@ -349,9 +364,11 @@ func TestDialErrors(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	// Long enough for a second try: a hop that has just started says nothing yet.
+	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 	defer cancel()
-	if _, err := a.m.Dial(ctx, nobody); !errors.Is(err, ErrHandshakeTimeout) || !errors.Is(err, context.DeadlineExceeded) {
+	_, err = a.m.Dial(ctx, nobody)
+	if !errors.Is(err, ErrHandshakeTimeout) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no rule for this label") {
 		t.Errorf("Dial to somebody who does not answer = %v, want ErrHandshakeTimeout", err)
 	}
 	if _, err := a.m.AddRoute(RouteSpec{Peer: a.pk}); !errors.Is(err, ErrSelf) {
@@ -359,6 +376,28 @@ func TestDialErrors(t *testing.T) {
 	}
 	if err := a.m.RemoveRoute(99); !errors.Is(err, ErrNoSuchRoute) {
 		t.Errorf("RemoveRoute(99) = %v, want ErrNoSuchRoute", err)
+	}
+}
+
+func TestPing(t *testing.T) {
+	nodes := newNodes(t, 3, nodeOptions{})
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	connect(t, a, b)
+	connect(t, b, c)
+	join(t, 100, a, b, c)
+	for _, peer := range []*node{b, c} {
+		s := a.dial(peer)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		if rtt, err := s.Ping(ctx); err != nil || rtt <= 0 || rtt > 5*time.Second {
+			t.Errorf("Ping = %v, %v", rtt, err)
+		}
+		cancel()
+		if _, err := s.Ping(ctx); !errors.Is(err, context.Canceled) && err != nil {
+			t.Errorf("Ping when cancelled = %v", err)
+		}
+		if n := s.pings.n.Load(); n != 0 || len(s.pings.waiting) != 0 {
+			t.Errorf("%d calls still wait", n)
+		}
 	}
 }
 

@@ -178,12 +178,10 @@ func (m *Manager) Dial(ctx context.Context, pk cipher.PubKey) (*Session, error) 
 	}
 }
 
-// hurry lets the next handshake begin at once: somebody waits.
+// hurry does not leave the first move to the peer: somebody waits.
 func (s *Session) hurry() {
-	if !s.shake.active.Load() {
-		s.shake.next.Store(0)
-		s.m.wake()
-	}
+	s.shake.tieUntil.Store(1)
+	s.m.wake()
 }
 
 // wake lets the ticker look at once. It never blocks.

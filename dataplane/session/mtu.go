@@ -12,11 +12,14 @@ import (
 var mtuSteps = [...]int{packet.MaxRoutePacket, 16384, 8880, 4032, 1440, 1408, 1392, 1344, 1280}
 
 const (
-	startMTU     = packet.MinMTU
-	mtuTries     = 3
-	mtuRetryMin  = 300 * time.Millisecond
-	mtuSearchGap = 10 * time.Minute // until a larger size is tried again
-	mtuHintGap   = time.Minute      // likewise, where only a hop's word is against it
+	startMTU    = packet.MinMTU
+	mtuTries    = 3
+	mtuRetryMin = 300 * time.Millisecond
+
+	// Pauses between searches double: links further on find their own MTU just
+	// after they came up, later changes are rare.
+	mtuGapMin = time.Second
+	mtuGapMax = 10 * time.Minute
 )
 
 // mtuSearch finds the largest route packet that crosses a route, by probes of
@@ -28,12 +31,16 @@ type mtuSearch struct {
 	target  int // being probed; 0: not searching
 	tries   int
 	next    time.Duration
+	gap     time.Duration // the pause after this search
 }
 
 // restart begins a search below ceiling at the next tick. What works is kept if it
 // still fits the first link.
 func (s *mtuSearch) restart(ceiling int) {
-	*s = mtuSearch{mtu: min(max(s.mtu, startMTU), ceiling), ceiling: ceiling}
+	if ceiling != s.ceiling {
+		s.gap = mtuGapMin
+	}
+	*s = mtuSearch{mtu: min(max(s.mtu, startMTU), ceiling), ceiling: ceiling, gap: s.gap}
 	if ceiling > s.mtu {
 		s.target = ceiling
 	}
@@ -56,7 +63,6 @@ func (s *mtuSearch) hint(size int, now time.Duration) {
 	if size < s.mtu {
 		s.mtu = size
 		s.rest(now)
-		s.next = now + mtuHintGap
 		return
 	}
 	if s.target > size {
@@ -101,4 +107,8 @@ func (s *mtuSearch) aim(size int, now time.Duration) {
 	s.target, s.tries, s.next = size, 0, now
 }
 
-func (s *mtuSearch) rest(now time.Duration) { s.target, s.tries, s.next = 0, 0, now+mtuSearchGap }
+// rest ends the search for now.
+func (s *mtuSearch) rest(now time.Duration) {
+	s.target, s.tries, s.next = 0, 0, now+s.gap
+	s.gap = min(2*s.gap, mtuGapMax)
+}

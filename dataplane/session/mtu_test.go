@@ -37,9 +37,9 @@ func TestMTUSearch(t *testing.T) {
 	}{
 		{"first link is the narrowest", 1424, 1424, false, 1424, 1},
 		{"all streams", packet.MaxRoutePacket, packet.MaxRoutePacket, false, packet.MaxRoutePacket, 1},
-		{"a narrow hop that says so", packet.MaxRoutePacket, 1424, true, 1424, 2},
-		{"a narrow hop that is silent", packet.MaxRoutePacket, 1424, false, 1408, 20},
-		{"nothing above the minimum", 1440, 1200, false, 1200, 20},
+		{"a narrow hop that says so", packet.MaxRoutePacket, 1424, true, 1424, 8},
+		{"a narrow hop that is silent", packet.MaxRoutePacket, 1424, false, 1408, 80},
+		{"nothing above the minimum", 1440, 1200, false, 1200, 60},
 		{"a link of minimum size", 1200, 1200, false, 1200, 0},
 	}
 	for _, tt := range tests {
@@ -58,6 +58,28 @@ func TestMTUSearch(t *testing.T) {
 	}
 }
 
+// A middle link that has not found its own MTU yet says so, and is asked again.
+func TestMTUEarlyHintIsNotForEver(t *testing.T) {
+	var s mtuSearch
+	now := time.Second
+	s.restart(1440)
+	search(&s, &now, 500*time.Millisecond, 1440, 1200, true)
+	if search(&s, &now, 5*time.Second, 1440, 1440, true); s.mtu != 1440 {
+		t.Errorf("mtu %d five seconds later, want 1440", s.mtu)
+	}
+}
+
+// On a path that never carries more, searches become rare.
+func TestMTUSearchesBecomeRare(t *testing.T) {
+	var s mtuSearch
+	now := time.Second
+	s.restart(1440)
+	search(&s, &now, time.Hour, 1440, 1200, true)
+	if n := search(&s, &now, time.Hour, 1440, 1200, true); n > 8 {
+		t.Errorf("%d probes in the second hour, want one each ten minutes", n)
+	}
+}
+
 func TestMTUHintsLowerAndProbesRaise(t *testing.T) {
 	var s mtuSearch
 	now := time.Second
@@ -71,10 +93,10 @@ func TestMTUHintsLowerAndProbesRaise(t *testing.T) {
 	if s.mtu != startMTU {
 		t.Errorf("mtu %d after a hint of 16, want no less than %d", s.mtu, startMTU)
 	}
-	if search(&s, &now, 30*time.Second, 1440, 1440, true); s.mtu != startMTU {
-		t.Errorf("mtu %d within half a minute, want the hint to hold", s.mtu)
+	if search(&s, &now, time.Second, 1440, 1440, true); s.mtu != startMTU {
+		t.Errorf("mtu %d within a second, want the hint to hold", s.mtu)
 	}
-	if search(&s, &now, time.Minute, 1440, 1440, true); s.mtu != 1440 {
+	if search(&s, &now, 10*time.Second, 1440, 1440, true); s.mtu != 1440 {
 		t.Errorf("mtu %d, want 1440 found again", s.mtu)
 	}
 	if search(&s, &now, time.Second, 1280, 1280, true); s.mtu != 1280 {

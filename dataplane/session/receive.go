@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/skyminer/skywire/dataplane/forward"
 	"github.com/skyminer/skywire/dataplane/link"
@@ -192,6 +193,7 @@ func (d *delivery) reply(payload []byte) {
 	r.peerRecv.Store(a.bytes)
 	raise(&r.confirmed, int32(a.size))
 	r.replies.Add(1)
+	r.s.pings.answered(a.token, time.Duration(rtt))
 }
 
 // message sorts a body of kind session. Handshakes are copied for the handshaker;

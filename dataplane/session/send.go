@@ -200,6 +200,7 @@ func (r *route) sendFragments(e *encoder, room int, proto uint8, hdr, payload []
 }
 
 // sendProbe sends a probe whose route packet is size bytes, or the smallest for 0.
+// Its token says when it left, in a way that only we can read.
 func (r *route) sendProbe(tx *link.Tx, sc *scratch, now int64, size int) {
 	l := r.link()
 	if l == nil {

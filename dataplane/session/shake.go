@@ -56,7 +56,8 @@ type sessionShake struct {
 	queued atomic.Bool // a start job waits
 	began  atomic.Int64
 
-	waited bool // the ticker's: the peer had its chance to go first
+	// tieUntil is when the peer has had its chance to go first; 0: not set yet.
+	tieUntil atomic.Int64
 }
 
 // A handshaker runs all handshakes of a Manager on one goroutine: an elliptic curve

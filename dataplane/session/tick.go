@@ -121,9 +121,11 @@ func (s *Session) tick(now time.Duration, due *[]errand) (busy bool) {
 	switch {
 	case up && !s.up:
 		s.up = true
+		s.m.log.Info().Stringer("peer", s.peer).Msg("session up")
 		s.m.upper.SessionUp(s)
 	case !up && s.up && silent:
 		s.up = false
+		s.m.log.Info().Stringer("peer", s.peer).Err(ErrPeerSilent).Msg("session down")
 		s.m.upper.SessionDown(s, ErrPeerSilent)
 	}
 	return busy
@@ -167,6 +169,7 @@ func (s *Session) tickRoute(r *route, now time.Duration, due *[]errand) (busy bo
 	}
 	if r.health.seen.replies != before {
 		r.share.update(r.health.seen.tx, r.peerPackets.Load())
+		r.errCode.Store(0) // whatever a hop said is over
 	}
 	if r.direct == nil {
 		s.tickMTU(r, now, l, due)
@@ -200,10 +203,9 @@ func (s *Session) handshakeDue(now time.Duration) bool {
 	cur := s.ring.SendEpoch(now)
 	switch {
 	case cur == nil:
-		if !k.waited && !noise.WinsTie(s.m.pk, s.peer) {
-			k.waited = true // the peer goes first
-			k.next.Store(int64(now + tieWait))
-			return false
+		if !noise.WinsTie(s.m.pk, s.peer) {
+			k.tieUntil.CompareAndSwap(0, int64(now+tieWait))
+			return now >= ns(k.tieUntil.Load())
 		}
 		return true
 	case s.ring.NeedRekey(now):
