@@ -248,3 +248,10 @@ func (n *node) rss() int {
 	}
 	return pages * os.Getpagesize()
 }
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
