@@ -19,10 +19,12 @@ const (
 	longfatLoss  = 0.01                   // of the packets, each way, in the second part
 
 	// longfatClean and longfatLossy are how many times Env.Duration the parts take,
-	// longfatRamp how much of the first is left to slow start: 20 round trips, twice
-	// what doubling from 10 packets to the 25 MB of wire and queue takes.
-	longfatClean = 20
-	longfatRamp  = 5
+	// longfatRamp how much of the first is left to growing: 60 round trips at 2 s.
+	// Doubling from 10 packets to the 12.5 MB that fill the wire takes 10; CUBIC that
+	// leaves slow start half-way, as HyStart may, needs 44 more for the other half
+	// (0.4·t³ packets, RFC 9438 section 4.2).
+	longfatClean = 30
+	longfatRamp  = 15
 	longfatLossy = 40
 	// longfatStreams run at the same time in the second part, of either kind. One
 	// stream alone is at the mercy of when it loses its first packet; together they
@@ -42,7 +44,7 @@ const (
 func LongFat() run.Scenario {
 	return run.Scenario{
 		Name:    "longfat",
-		Summary: "one stream at 500 ms and 200 Mbit/s; with 1 % loss beside the kernel's CUBIC (one run of 2 minutes)",
+		Summary: "one stream at 500 ms and 200 Mbit/s; with 1 % loss beside the kernel's CUBIC (one run of 2.5 minutes)",
 		Run: func(ctx context.Context, e *run.Env) (_ run.Result, err error) {
 			net, err := topo.New(e.Log)
 			if err != nil {
@@ -63,7 +65,11 @@ func LongFat() run.Scenario {
 			if err != nil {
 				return run.Result{}, err
 			}
-			e.Log.Info().Dur("length", longfatLossy*e.Duration).Msg("streams of ours and of the kernel, with loss")
+			dropped, err := clean.A.Dropped()
+			if err != nil {
+				return run.Result{}, err
+			}
+			e.Log.Info().Uint64("device_drops", dropped).Dur("length", longfatLossy*e.Duration).Msg("streams of ours and of the kernel, with loss")
 			var ours, kernel streamTotals
 			g, gctx := errgroup.WithContext(ctx)
 			g.Go(func() (err error) {
@@ -77,7 +83,9 @@ func LongFat() run.Scenario {
 			if err := g.Wait(); err != nil {
 				return run.Result{}, err
 			}
-			return longfatResult(e, alone, ours, kernel), nil
+			result := longfatResult(e, alone, ours, kernel)
+			result.Metrics["device_drops"] = float64(dropped) // packets that never saw the wire: the machine was too busy
+			return result, nil
 		},
 	}
 }

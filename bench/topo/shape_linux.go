@@ -108,6 +108,20 @@ func dropProgram(share float64) *ebpf.ProgramSpec {
 	}
 }
 
+// Dropped returns how many packets the interface itself has lost so far, in and out.
+// Those that Rate, Drop or a user-space wire has lost are not among them.
+func (e *End) Dropped() (uint64, error) {
+	dev, err := e.NS.nl.LinkByName(e.Dev)
+	if err != nil {
+		return 0, fmt.Errorf("topo: %s in %s: %w", e.Dev, e.NS.Name, err)
+	}
+	s := dev.Attrs().Statistics
+	if s == nil {
+		return 0, nil
+	}
+	return s.RxDropped + s.TxDropped, nil
+}
+
 // NoGSO makes the kernel split what e sends into wire packets first, so that loss
 // and rate at the far end see every packet.
 func (e *End) NoGSO() error {

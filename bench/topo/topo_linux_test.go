@@ -426,3 +426,50 @@ func TestJoinDelayed(t *testing.T) {
 		}
 	}
 }
+
+// A TUN device that nobody reads from keeps tunQueue packets and loses the rest.
+func TestDropped(t *testing.T) {
+	needRoot(t)
+	n, err := New(zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAtEnd(t, n)
+	ns, err := n.Namespace("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := &End{NS: ns, Dev: "to-nobody", IPv4: netip.MustParsePrefix("10.77.0.1/24")}
+	dev, err := end.openTUN()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	if err := ns.AddAddr(end.Dev, end.IPv4); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ send, least, most int }{{1000, 0, 0}, {tunQueue, 900, tunQueue}} {
+		if err := ns.Do(func() error {
+			c, err := net.Dial("udp", "10.77.0.2:9")
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			for range tt.send {
+				if _, err := c.Write([]byte("x")); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := end.Dropped(); err != nil || got < uint64(tt.least) || got > uint64(tt.most) {
+			t.Errorf("%d packets more: %d dropped, %v, want %d to %d", tt.send, got, err, tt.least, tt.most)
+		}
+	}
+	end.Dev = "none"
+	if _, err := end.Dropped(); err == nil {
+		t.Error("no error for a device that does not exist")
+	}
+}

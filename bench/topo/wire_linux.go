@@ -11,6 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// tunQueue is how many packets a TUN device holds for us: more than two visors have
+// under way at once, so that none is lost before the wire's own queue has seen it.
+const tunQueue = 32 << 10
+
 // JoinDelayed lays a wire through this process: a TUN device at each end and a
 // goroutine each way that holds packets back as w says. Loss comes from End.Drop.
 // TUN devices here have no offloads, so every packet counts for itself.
@@ -62,7 +66,7 @@ func (e *End) openTUN() (*os.File, error) {
 		dev, err = e.NS.nl.LinkByName(e.Dev)
 	}
 	if err == nil {
-		err = errors.Join(e.NS.nl.LinkSetMTU(dev, MTU), e.NS.nl.LinkSetTxQLen(dev, 4096))
+		err = errors.Join(e.NS.nl.LinkSetMTU(dev, MTU), e.NS.nl.LinkSetTxQLen(dev, tunQueue))
 	}
 	if err != nil {
 		unix.Close(fd)
