@@ -379,28 +379,6 @@ func TestDialErrors(t *testing.T) {
 	}
 }
 
-func TestPing(t *testing.T) {
-	nodes := newNodes(t, 3, nodeOptions{})
-	a, b, c := nodes[0], nodes[1], nodes[2]
-	connect(t, a, b)
-	connect(t, b, c)
-	join(t, 100, a, b, c)
-	for _, peer := range []*node{b, c} {
-		s := a.dial(peer)
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		if rtt, err := s.Ping(ctx); err != nil || rtt <= 0 || rtt > 5*time.Second {
-			t.Errorf("Ping = %v, %v", rtt, err)
-		}
-		cancel()
-		if _, err := s.Ping(ctx); !errors.Is(err, context.Canceled) && err != nil {
-			t.Errorf("Ping when cancelled = %v", err)
-		}
-		if n := s.pings.n.Load(); n != 0 || len(s.pings.waiting) != 0 {
-			t.Errorf("%d calls still wait", n)
-		}
-	}
-}
-
 func TestRemovedRouteEndsItsSession(t *testing.T) {
 	nodes := newNodes(t, 3, nodeOptions{})
 	a, b, c := nodes[0], nodes[1], nodes[2]

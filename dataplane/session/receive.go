@@ -2,7 +2,6 @@ package session
 
 import (
 	"encoding/binary"
-	"time"
 
 	"github.com/skyminer/skywire/dataplane/forward"
 	"github.com/skyminer/skywire/dataplane/link"
@@ -193,7 +192,6 @@ func (d *delivery) reply(payload []byte) {
 	r.peerRecv.Store(a.bytes)
 	raise(&r.confirmed, int32(a.size))
 	r.replies.Add(1)
-	r.s.pings.answered(a.token, time.Duration(rtt))
 }
 
 // message sorts a body of kind session. Handshakes are copied for the handshaker;

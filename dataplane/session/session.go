@@ -25,7 +25,6 @@ type Session struct {
 	fragments atomic.Uint32 // ids of payloads sent in pieces
 	pieces    reassembler
 
-	pings pings
 	shake sessionShake
 	up    bool // as the ticker told the floor above; nobody else looks
 
