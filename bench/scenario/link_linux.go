@@ -13,6 +13,7 @@ import (
 
 	"github.com/skyminer/skywire/bench/run"
 	"github.com/skyminer/skywire/bench/topo"
+	daemon "github.com/skyminer/skywire/controlplane/visor"
 	"github.com/skyminer/skywire/dataplane/cipher"
 	"github.com/skyminer/skywire/dataplane/link"
 	"github.com/skyminer/skywire/dataplane/packet"
@@ -246,6 +247,7 @@ func linkEngine(cfg linkConfig, h link.Handler, listen bool) (*link.Engine, ciph
 	if err != nil {
 		return nil, cipher.PubKey{}, 0, err
 	}
+	daemon.UseProcessors(0) // as the daemon does: it is this process's only engine
 	lc := link.DefaultConfig()
 	lc.Static, lc.Log = static, zerolog.Nop()
 	lc.UDP = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
