@@ -70,6 +70,50 @@ func TestSegmentsOfASuperSegment(t *testing.T) {
 	}
 }
 
+func TestSuperSegmentsPassStreamsUnsplit(t *testing.T) {
+	nodes := newNodes(t, 2, nodeOptions{})
+	a, b := nodes[0], nodes[1]
+	connectOver(t, a, b, link.STCPR)
+	s := a.dial(b)
+	data := bytes.Repeat([]byte("superseg"), 8000)
+	if err := s.SendTCP(tcpHeader(0, tcpPSH), [][]byte{data}); err != nil {
+		t.Fatal(err)
+	}
+	b.up.until(t, "the segment", func() bool { return bytes.Equal(b.up.stream(), data) })
+	if b.up.packets != 1 {
+		t.Errorf("%d segments arrived, want the one that was sent", b.up.packets)
+	}
+}
+
+// TestNarrowSecondHop: the first link carries 64 KiB, the second a datagram.
+func TestNarrowSecondHop(t *testing.T) {
+	nodes := newNodes(t, 3, nodeOptions{})
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	connectOver(t, a, b, link.STCPR)
+	connect(t, b, c)
+	join(t, 100, a, b, c)
+	s := a.dial(c)
+	eventually(t, "the second link's MTU to be found", func() bool {
+		var narrow int
+		for _, l := range b.links.Links() {
+			if l.Peer() == c.pk {
+				narrow = l.MTU()
+			}
+		}
+		for _, r := range a.m.Routes() {
+			if r.Peer == c.pk {
+				return r.MTU > startMTU && r.MTU == narrow
+			}
+		}
+		return false
+	})
+	data := bytes.Repeat([]byte("superseg"), 8000)
+	if err := s.SendTCP(tcpHeader(0, tcpPSH), [][]byte{data}); err != nil {
+		t.Fatal(err)
+	}
+	c.up.until(t, "the segment", func() bool { return bytes.Equal(c.up.stream(), data) })
+}
+
 func TestLargePacketGoesInFragments(t *testing.T) {
 	nodes := newNodes(t, 2, nodeOptions{})
 	a, b := nodes[0], nodes[1]

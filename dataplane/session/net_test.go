@@ -63,7 +63,7 @@ func startNode(t testing.TB, sk cipher.SecKey, addr netip.AddrPort, o nodeOption
 	nd := &node{t: t, pk: static.PubKey(), up: newRecorder(o.quiet)}
 	nd.forward = forward.New(forward.Config{PubKey: nd.pk, Transit: forward.Transit{Allow: true}, Log: zerolog.Nop()})
 	cfg := link.DefaultConfig()
-	cfg.Static, cfg.UDP, cfg.Workers = static, addr, 2
+	cfg.Static, cfg.UDP, cfg.TCP, cfg.Workers = static, addr, netip.MustParseAddrPort("127.0.0.1:0"), 2
 	if nd.links, err = link.New(cfg, nd.forward); err != nil {
 		t.Fatal(err)
 	}
@@ -89,10 +89,19 @@ func startNode(t testing.TB, sk cipher.SecKey, addr netip.AddrPort, o nodeOption
 	return nd
 }
 
-// connect makes a link from a to b and waits until it is up.
+// connect makes a SUDPH link from a to b and waits until it is up.
 func connect(t testing.TB, a, b *node) {
 	t.Helper()
-	l, err := a.links.AddLink(b.pk, link.SUDPH, b.links.UDPAddr())
+	connectOver(t, a, b, link.SUDPH)
+}
+
+func connectOver(t testing.TB, a, b *node, typ link.Type) {
+	t.Helper()
+	addr := b.links.UDPAddr()
+	if typ == link.STCPR {
+		addr = b.links.TCPAddr()
+	}
+	l, err := a.links.AddLink(b.pk, typ, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
