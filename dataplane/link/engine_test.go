@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"net/netip"
 	"sync"
 	"testing"
@@ -15,7 +16,15 @@ import (
 	"github.com/skyminer/skywire/dataplane/packet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain looks for goroutines left behind. Parallel tests here wait more than they
+// work, so more of them run at once than there are processors.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "12"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A sink is a Handler that keeps what comes in.
 type sink struct {
@@ -74,6 +83,13 @@ func (s *sink) wait(t *testing.T, n int) [][]byte {
 			t.Fatalf("%d of %d packets arrived", len(got), n)
 		}
 	}
+}
+
+// forget drops what has come so far.
+func (s *sink) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.got = nil
 }
 
 func (s *sink) expect(t *testing.T, event string) {
@@ -176,7 +192,7 @@ func TestLinkCarriesPackets(t *testing.T) {
 		t.Fatal("direct labels were not exchanged")
 	}
 	for _, size := range []int{16, 1200, packet.MinMTU} {
-		b.got = nil
+		b.sink.forget()
 		send(t, ab, 7, 300, size)
 		got := b.wait(t, 300)
 		for i, p := range got {
@@ -205,6 +221,7 @@ func TestLinkMTUGrows(t *testing.T) {
 }
 
 func TestWrongKey(t *testing.T) {
+	t.Parallel()
 	a, b := newNode(t, nil), newNode(t, nil)
 	other, _ := cipher.GenerateKeyPair()
 	l, err := a.AddLink(other, SUDPH, b.UDPAddr())
@@ -222,6 +239,7 @@ func TestWrongKey(t *testing.T) {
 }
 
 func TestPolicy(t *testing.T) {
+	t.Parallel()
 	b := newNode(t, func(c *Config) { c.Policy = Policy{} })
 	a := newNode(t, nil)
 	l, err := a.AddLink(b.pk, SUDPH, b.UDPAddr())
