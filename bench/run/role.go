@@ -41,7 +41,7 @@ func (r Role) Serve(ctx context.Context, config []byte, profile string, stdin io
 	go func() {
 		// The parent's only word on this pipe is its end. The goroutine outlives
 		// the role when stdin stays open; the process is about to exit then.
-		io.Copy(io.Discard, stdin)
+		_, _ = io.Copy(io.Discard, stdin)
 		cancel()
 	}()
 	if profile != "" {
@@ -52,7 +52,7 @@ func (r Role) Serve(ctx context.Context, config []byte, profile string, stdin io
 		defer func() { err = errors.Join(err, stop()) }()
 	}
 	enc := json.NewEncoder(stdout)
-	result, err := r.run(ctx, config, func() { enc.Encode(struct{}{}) })
+	result, err := r.run(ctx, config, func() { _ = enc.Encode(struct{}{}) }) // a parent that has gone ends us by stdin
 	if err != nil {
 		return err
 	}

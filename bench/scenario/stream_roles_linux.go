@@ -209,8 +209,8 @@ func streamReceive(ctx context.Context, cfg streamConfig, ready func()) (t strea
 		})
 	}
 	// The sender has got all that it waits for: what is open now was cut.
-	err = n.Stack.Close()
-	return m.totals(), errors.Join(err, g.Wait())
+	err = errors.Join(n.Stack.Close(), g.Wait())
+	return m.totals(), err
 }
 
 // newBlock returns what each block holds behind its number.

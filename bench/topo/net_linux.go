@@ -151,25 +151,25 @@ func (l *Link) up() error {
 	return nil
 }
 
-// meet tells from the link-layer address of to for good. One lost ARP request
+// meet tells e the link-layer address of to for good. One lost ARP request
 // costs a second, half of a measurement.
-func (from *End) meet(to *End) error {
-	near, err := from.NS.nl.LinkByName(from.Dev)
+func (e *End) meet(to *End) error {
+	near, err := e.NS.nl.LinkByName(e.Dev)
 	if err != nil {
-		return fmt.Errorf("topo: %s in %s: %w", from.Dev, from.NS.Name, err)
+		return fmt.Errorf("topo: %s in %s: %w", e.Dev, e.NS.Name, err)
 	}
 	far, err := to.NS.nl.LinkByName(to.Dev)
 	if err != nil {
 		return fmt.Errorf("topo: %s in %s: %w", to.Dev, to.NS.Name, err)
 	}
 	for _, p := range []netip.Prefix{to.IPv4, to.IPv6} {
-		if err := from.NS.nl.NeighSet(&netlink.Neigh{
+		if err := e.NS.nl.NeighSet(&netlink.Neigh{
 			LinkIndex:    near.Attrs().Index,
 			State:        netlink.NUD_PERMANENT,
 			IP:           p.Addr().AsSlice(),
 			HardwareAddr: far.Attrs().HardwareAddr,
 		}); err != nil {
-			return fmt.Errorf("topo: neighbour %s of %s: %w", p.Addr(), from.NS.Name, err)
+			return fmt.Errorf("topo: neighbour %s of %s: %w", p.Addr(), e.NS.Name, err)
 		}
 	}
 	return nil

@@ -58,7 +58,7 @@ func startServer(ctx context.Context, ns *topo.Namespace) (*server, error) {
 				s.idle <- struct{}{}
 			}
 		}
-		s.cmd.Wait() // its end is what we asked for, or seen by the next transfer
+		_ = s.cmd.Wait() // its end is what we asked for, or seen by the next transfer
 	}()
 	return s, nil
 }

@@ -130,7 +130,9 @@ func configure(socket, settings string) error {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(startTimeout))
+	if err := c.SetDeadline(time.Now().Add(startTimeout)); err != nil {
+		return err
+	}
 	if _, err := io.WriteString(c, settings); err != nil {
 		return err
 	}
