@@ -84,7 +84,9 @@ func Receive(ctx context.Context, cfg Config, ready func()) (Totals, error) {
 	if err := setInt(udp, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, SocketBufferBytes); err != nil {
 		return Totals{}, err
 	}
-	defer context.AfterFunc(ctx, func() { udp.SetReadDeadline(time.Now().Add(drain)) })()
+	defer context.AfterFunc(ctx, func() {
+		_ = udp.SetReadDeadline(time.Now().Add(drain)) // fails on a closed socket, which ends the reading too
+	})()
 	ready()
 
 	var t Totals
