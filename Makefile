@@ -13,7 +13,7 @@ FUZZTIME ?= 30s
 # Platforms that must build, tests included.
 CROSS := linux/amd64 linux/arm64 linux/arm linux/riscv64 darwin/arm64
 # The linter and its 200 modules stand in a module of their own; see docs/decisions.md.
-LINT  ?= $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
+GOLANGCI ?= $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test race e2e fuzz bench generate generate-check lint vet cross check clean
@@ -51,7 +51,7 @@ generate-check: ## delete what is generated, generate it anew, compare
 lint: ## check formatting, import rules and the linters of .golangci.yml
 	@bad=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	if [ -n "$$bad" ]; then echo "not formatted; run gofmt -w on:"; echo "$$bad"; exit 1; fi
-	$(LINT) run ./...
+	$(GOLANGCI) run ./...
 
 vet: ## go vet for Linux and Darwin, with every build tag
 	GOOS=linux $(GO) vet ./...
