@@ -26,6 +26,10 @@ type service struct {
 	net.Listener
 	received atomic.Int64 // bytes of all connections
 	wg       sync.WaitGroup
+
+	mu     sync.Mutex
+	conns  []net.Conn
+	closed bool
 }
 
 // serve starts a service in a visor's namespace.
@@ -47,11 +51,29 @@ func startService(t *testing.T, ln net.Listener) *service {
 			if err != nil {
 				return
 			}
+			s.mu.Lock()
+			if s.closed {
+				conn.Close()
+			}
+			s.conns = append(s.conns, conn)
+			s.mu.Unlock()
 			s.wg.Go(func() { s.take(conn) })
 		}
 	})
-	t.Cleanup(func() { ln.Close(); s.wg.Wait() })
+	t.Cleanup(s.end)
 	return s
+}
+
+// end ends the service, and connections that somebody has left.
+func (s *service) end() {
+	s.Close()
+	s.mu.Lock()
+	s.closed = true
+	for _, c := range s.conns {
+		c.Close()
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
 }
 
 // take takes one file. What breaks is seen at the other end, which gets no sum.
