@@ -1,6 +1,7 @@
 package link
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -102,6 +103,33 @@ func TestBothCallAtOnce(t *testing.T) {
 	hb.check(t)
 }
 
+// TestTie is the peer's initiation while ours is under way: fresh, the smaller key's
+// goes on; stale, the peer's does.
+func TestTie(t *testing.T) {
+	n := newNode(t, nil)
+	from := netip.MustParseAddrPort("127.0.0.1:9")
+	seen := map[bool]bool{}
+	for i := byte(1); len(seen) < 2; i++ {
+		peer := staticKey(t, bytesOf(i, 32)).PubKey()
+		l, err := n.link(peer, SUDPH, false, netip.Prefix{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wins := noise.WinsTie(n.pk, peer)
+		seen[wins] = true
+		now := n.Now()
+		l.keys.Begin(time.Duration(now))
+		_, err = n.admit(&responder{peer: peer}, SUDPH, from, now+retryFirst/4)
+		_, busy := l.keys.Attempt()
+		if (err != nil) != wins || busy != wins {
+			t.Errorf("we win: %v, admit: %v, our handshake goes on: %v", wins, err, busy)
+		}
+		if _, err = n.admit(&responder{peer: peer}, SUDPH, from, now+retryFirst); err != nil {
+			t.Errorf("our handshake is stale, and yet: %v", err)
+		}
+	}
+}
+
 // TestAdoptInbound adds the link that the neighbour has opened.
 func TestAdoptInbound(t *testing.T) {
 	an, bn := newNode(t, nil), newNode(t, func(c *Config) { c.Policy.MaxLinks = 1 })
@@ -146,8 +174,10 @@ func TestRemoveWhileConnecting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		done := make(chan error)
-		go func() { done <- l.WaitUp(t.Context()) }()
+		done := make(chan error, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		go func() { done <- l.WaitUp(ctx) }()
 		if err := an.RemoveLink(other, SUDPH); err != nil {
 			t.Fatal(err)
 		}
@@ -220,8 +250,10 @@ func TestInboundAccounting(t *testing.T) {
 				perAddr[l.place]++
 			}
 		}
-		if n.inbound != inbound || fmt.Sprint(n.perAddr) != fmt.Sprint(perAddr) {
-			t.Fatalf("seed %d step %d: counted %d %v, there are %d %v", seed, step, n.inbound, n.perAddr, inbound, perAddr)
+		counted, countedPer := n.inbound, fmt.Sprint(n.perAddr)
+		n.Engine.mu.Unlock()
+		if counted != inbound || countedPer != fmt.Sprint(perAddr) {
+			t.Fatalf("seed %d step %d: counted %d %s, there are %d %v", seed, step, counted, countedPer, inbound, perAddr)
 		}
 		if inbound > 12 {
 			t.Fatalf("seed %d step %d: %d inbound links", seed, step, inbound)
@@ -231,7 +263,6 @@ func TestInboundAccounting(t *testing.T) {
 				t.Fatalf("seed %d step %d: %d inbound links from %v", seed, step, have, at)
 			}
 		}
-		n.Engine.mu.Unlock()
 	}
 	n.stop()
 	h.check(t)
