@@ -90,6 +90,9 @@ type connState struct {
 	hinted    int64 // when a hint last made us start a handshake
 	cookied   int64 // when a cookie last did
 
+	asked   uint64 // timestamp of the peer's last initiation that we took up
+	askedAt int64  // and when that was
+
 	mtu mtuSearch
 }
 
@@ -215,6 +218,7 @@ func (l *Link) disconnect(why error, forGood bool) {
 	if st != nil {
 		l.resetAddr()
 		l.startOver(l.e.tick())
+		l.state.asked, l.state.askedAt = 0, 0
 		l.e.forgetTimestamp(l)
 		l.e.post(func() { l.e.handler.LinkDown(l, why) })
 	}

@@ -155,6 +155,9 @@ func (e *Engine) admit(r *responder, typ Type, from netip.AddrPort, now int64) (
 	if err != nil {
 		return nil, err
 	}
+	if !l.newer(r.offer.timestamp, now) {
+		return nil, &dropError{DropTimestamp, "initiation is not newer than the last"}
+	}
 	// Both began at once: the smaller key's goes on. Only a fresh attempt of ours
 	// counts as "at once": if it stays without an answer, theirs is the one that
 	// gets through.
@@ -167,6 +170,21 @@ func (e *Engine) admit(r *responder, typ Type, from netip.AddrPort, now int64) (
 		l.mu.Unlock()
 	}
 	return l, nil
+}
+
+// newer notes the timestamp of an authentic initiation and reports whether it is
+// newer than the last one, for as long as that one's handshake may go on. The guard
+// knows of live links only: without this a recorded initiation, sent again and again,
+// would displace each handshake of the neighbour itself.
+func (l *Link) newer(timestamp uint64, now int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := &l.state
+	if timestamp <= st.asked && now-st.askedAt < int64(l.e.cfg.Limits.ConfirmWithin) {
+		return false
+	}
+	st.asked, st.askedAt = timestamp, now
+	return true
 }
 
 // answer makes the responder's keys; they wait as next until the peer uses them.
