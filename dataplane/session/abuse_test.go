@@ -107,7 +107,8 @@ func TestForgedHandshakesAreCounted(t *testing.T) {
 	connect(t, a, b)
 	connect(t, b, c)
 	join(t, 100, a, b, c)
-	s := a.dial(c)
+	s, sc := a.dial(c), c.dial(a)
+	eventually(t, "both ends to settle on keys", func() bool { return s.settled() && sc.settled() })
 	current := s.ring.SendEpoch(ns(a.links.Now()))
 	pub := b.pk
 	pkt := plain(packet.KindSess, 0, append(append(appendMessageHeader(nil, msgInit), pub[:]...), make([]byte, 40)...))

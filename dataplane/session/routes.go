@@ -58,7 +58,7 @@ func (m *Manager) AddRoute(spec RouteSpec) (RouteInfo, error) {
 	}
 	defer m.dropEmpty(s)
 	m.lastID++
-	r := &route{s: s, n: m.lastID, spec: spec, id: uint32(randomUint64())}
+	r := &route{s: s, n: m.lastID, spec: spec, id: s.routeID()}
 	r.mtu.Store(startMTU)
 	if r.egress, err = m.forward.AddEgress(spec.Out, spec.OutLabel, r); err != nil {
 		return RouteInfo{}, fmt.Errorf("session: outgoing: %w", err)
@@ -139,6 +139,27 @@ func (r *route) infoLocked() RouteInfo {
 	return in
 }
 
+// routeID returns an id for a new route.
+func (s *Session) routeID() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ids.draw(func() uint32 { return uint32(randomUint64()) })
+}
+
+// routeIDs are the ids that may have been used under the newest keys, those of routes
+// that are gone included: two routes with one id would use the same nonces.
+type routeIDs map[uint32]bool
+
+// draw returns an id from random that has not been used and is not 0, which is none.
+func (u routeIDs) draw(random func() uint32) uint32 {
+	for {
+		if id := random(); id != 0 && !u[id] {
+			u[id] = true
+			return id
+		}
+	}
+}
+
 // add puts r among the session's routes. If there are keys already, it is bound
 // under them.
 func (s *Session) add(r *route) {
@@ -187,7 +208,7 @@ func (m *Manager) Attached(l *link.Link) forward.Sink {
 	m.lastID++
 	end := forward.Neighbour{Peer: l.Peer(), Type: l.Type()}
 	r := &route{
-		s: s, n: m.lastID, direct: l, id: uint32(randomUint64()),
+		s: s, n: m.lastID, direct: l, id: s.routeID(),
 		spec: RouteSpec{Peer: l.Peer(), Out: end, In: end, InLabel: l.DirectIn()},
 	}
 	m.direct[l] = r

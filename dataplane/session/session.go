@@ -30,6 +30,7 @@ type Session struct {
 
 	mu     sync.Mutex // after a route's recvMu, never before it
 	routes []*route
+	ids    routeIDs
 	// changed is closed and replaced when what Dial waits for may have changed.
 	changed chan struct{}
 	heard   time.Duration // when something last arrived, or the session began
@@ -37,7 +38,7 @@ type Session struct {
 }
 
 func newSession(m *Manager, peer cipher.PubKey, now time.Duration) (*Session, error) {
-	s := &Session{m: m, peer: peer, mask: randomUint64(), changed: make(chan struct{}), heard: now}
+	s := &Session{m: m, peer: peer, mask: randomUint64(), changed: make(chan struct{}), heard: now, ids: routeIDs{}}
 	s.pieces.budget = &m.reassembly
 	s.fragments.Store(uint32(randomUint64()))
 	var err error
@@ -85,7 +86,9 @@ func (s *Session) confirm(ep *epoch) {
 func (s *Session) adopt(ep *epoch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	clear(s.ids)
 	for _, r := range s.routes {
+		s.ids[r.id] = true
 		if r.direct != nil && r != ep.User.first {
 			continue // direct packets need no numbers; the first's bind confirms the keys
 		}
