@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -106,7 +107,7 @@ func (e *Engine) Rules() []RuleInfo {
 	for _, r := range e.rules {
 		infos = append(infos, e.info(r))
 	}
-	slices.SortFunc(infos, func(a, b RuleInfo) int { return int(int64(a.InLabel) - int64(b.InLabel)) })
+	slices.SortFunc(infos, func(a, b RuleInfo) int { return cmp.Compare(a.InLabel, b.InLabel) })
 	return infos
 }
 
