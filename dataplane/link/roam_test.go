@@ -127,6 +127,7 @@ func TestSpoofedAddress(t *testing.T) {
 			t.Fatalf("the link moved to %v", st.addr)
 		}
 	}
+	hearsNothing(t, stranger)
 	if d := bn.Drops(); d["auth"] == 0 || d["replay"] == 0 {
 		t.Errorf("drops %v, want some of auth and replay", d)
 	}
@@ -150,15 +151,33 @@ func TestOldFrameDoesNotMove(t *testing.T) {
 		}
 		return [][]byte{pkt}
 	})
-	load(t, ab, 0, 5, 256, time.Millisecond)
+	ld := load(t, ab, 0, 5, 256, time.Millisecond)
 	cb.progress(t, 100)
+	ld.stop()
+	until(t, 5*time.Second, "all but one have arrived", func() bool { return cb.good.Load() >= ld.sent.Load()-1 })
+	p.setMangle(func(toServer bool, pkt []byte) [][]byte {
+		if toServer {
+			return nil // so that nothing moves the link back
+		}
+		return [][]byte{pkt}
+	})
 	rx := ba.rxPackets.Load()
 	if _, err := stranger.Write(*held.Load()); err != nil {
 		t.Fatal(err)
 	}
-	until(t, 5*time.Second, "more arrives", func() bool { return ba.rxPackets.Load() > rx+50 })
+	until(t, 5*time.Second, "the old frame arrives", func() bool { return ba.rxPackets.Load() > rx })
+	hearsNothing(t, stranger)
 	if st := ba.send.Load(); st.addr != p.outside() {
 		t.Errorf("the link moved to %v", st.addr)
+	}
+}
+
+// hearsNothing fails if something was sent to c.
+func hearsNothing(t *testing.T, c *net.UDPConn) {
+	t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	if n, err := c.Read(make([]byte, 1<<16)); err == nil {
+		t.Errorf("%d bytes were sent to a stranger", n)
 	}
 }
 
