@@ -129,3 +129,25 @@ func TestTCPRekeyBehindNewerTimestamp(t *testing.T) {
 		t.Errorf("drops: %v", d)
 	}
 }
+
+// TestTCPAsksNotWhileAnswering: between its answer to the peer's request for new keys
+// and the peer's switch to them a side asks for none itself: the peer would forget its
+// request, and the answer would end the connection.
+func TestTCPAsksNotWhileAnswering(t *testing.T) {
+	a, b := tcpNode(t, nil), tcpNode(t, nil)
+	_, ba := joinTCP(t, a, b)
+	c := ba.send.Load().stream.owner
+	ba.mu.Lock()
+	c.next = ba.send.Load().epoch // the peer has not switched yet
+	ba.mu.Unlock()
+	now := b.tick()
+	ba.keys.Begin(time.Duration(now))
+	c.askKeys(now)
+	ba.mu.Lock()
+	asked := c.ours != nil
+	c.next = nil
+	ba.mu.Unlock()
+	if _, busy := ba.keys.Attempt(); asked || busy {
+		t.Errorf("asked %v, attempt under way %v, want neither", asked, busy)
+	}
+}

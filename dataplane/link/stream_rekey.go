@@ -33,6 +33,10 @@ func (c *streamConn) askKeys(began int64) {
 	if !l.attempting(began) {
 		return // the peer asked at the same time, and its handshake goes on
 	}
+	if c.answering || c.next != nil {
+		l.keys.Abort() // the peer's own request goes on, and would find its answer unexpected
+		return
+	}
 	if err != nil || !c.s.sendControl(controlPacket(packet.KindRekey, unframe(msg))) {
 		l.keys.Abort() // the next tick tries again
 		return
