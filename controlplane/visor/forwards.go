@@ -45,10 +45,11 @@ func (v *Visor) AddForward(_ context.Context, spec api.ForwardSpec, save bool) (
 
 // RemoveForward implements api.Visor.
 func (v *Visor) RemoveForward(_ context.Context, id string, save bool) error {
+	var missing error
 	if err := v.forwards.Remove(id); err != nil {
-		return notFound("forward", id)
+		missing = notFound("forward", id)
 	}
-	return v.save(save, func(c *config.Config) { c.Forwards = withoutForward(c.Forwards, id) })
+	return v.removed(save, missing, func(c *config.Config) { c.Forwards = withoutForward(c.Forwards, id) })
 }
 
 func withoutForward(specs []api.ForwardSpec, id string) []api.ForwardSpec {

@@ -43,12 +43,12 @@ func (v *Visor) AddLink(_ context.Context, spec api.LinkSpec, save bool) error {
 
 // RemoveLink implements api.Visor.
 func (v *Visor) RemoveLink(_ context.Context, id api.LinkID, save bool) error {
-	found := false
+	missing := notFound("link to", id.PK.String())
 	for _, l := range v.linkList() {
 		if l.PK != id.PK || id.Type != "" && l.Type != id.Type {
 			continue
 		}
-		found = true
+		missing = nil
 		if v.wanted.remove(api.LinkID{PK: l.PK, Type: l.Type}) {
 			continue
 		}
@@ -56,10 +56,7 @@ func (v *Visor) RemoveLink(_ context.Context, id api.LinkID, save bool) error {
 			return err
 		}
 	}
-	if !found {
-		return notFound("link to", id.PK.String())
-	}
-	return v.save(save, func(c *config.Config) { c.Links = without(c.Links, id) })
+	return v.removed(save, missing, func(c *config.Config) { c.Links = without(c.Links, id) })
 }
 
 func idOf(s api.LinkSpec) api.LinkID { return api.LinkID{PK: s.PK, Type: s.Type} }

@@ -29,10 +29,7 @@ func (v *Visor) AddRule(_ context.Context, r api.Rule, save bool) error {
 
 // RemoveRule implements api.Visor.
 func (v *Visor) RemoveRule(_ context.Context, in api.Hop, save bool) error {
-	if err := v.plane.RemoveRule(in); err != nil {
-		return err
-	}
-	return v.save(save, func(c *config.Config) { c.Rules = withoutRule(c.Rules, in) })
+	return v.removed(save, v.plane.RemoveRule(in), func(c *config.Config) { c.Rules = withoutRule(c.Rules, in) })
 }
 
 func withoutRule(rules []api.Rule, in api.Hop) []api.Rule {

@@ -4,6 +4,7 @@ package visor
 
 import (
 	"context"
+	"errors"
 	"net"
 	"runtime/metrics"
 	"sync"
@@ -152,6 +153,31 @@ func (v *Visor) save(wanted bool, edit func(*config.Config)) error {
 	}
 	return nil
 }
+
+// removed ends a call that removes something: with save, edit takes it out of the
+// configuration file too. missing is the error if it is not in use; it is none if
+// the file had it, or else what was removed without save could not be removed with
+// it afterwards.
+func (v *Visor) removed(save bool, missing error, edit func(*config.Config)) error {
+	if missing == nil {
+		return v.save(save, edit)
+	}
+	if !save || !errors.Is(missing, api.ErrNotFound) {
+		return missing
+	}
+	c, _, err := config.Load(v.opt.File)
+	if err != nil {
+		return api.ErrInternal.With("%v, and the configuration file cannot be read: %v", missing, err)
+	}
+	before := entries(c)
+	if edit(&c); entries(c) == before {
+		return missing
+	}
+	return v.save(save, edit)
+}
+
+// entries returns how many things c lists that can be removed.
+func entries(c config.Config) int { return len(c.Links) + len(c.Rules) + len(c.Forwards) }
 
 // notFound makes what one of many was not.
 func notFound(kind, name string) error {

@@ -138,6 +138,44 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestRemoveFromFile: what was removed until the next start can be removed for good.
+func TestRemoveFromFile(t *testing.T) {
+	r := start(t, newFabric(), nil)
+	ctx := t.Context()
+	a, _ := cipher.GenerateKeyPair()
+	b, _ := cipher.GenerateKeyPair()
+	rule := api.Rule{In: api.Hop{Link: a, Label: 1}, Out: api.Hop{Link: b, Label: 2}}
+	forward := api.ForwardSpec{Expose: "127.0.0.1:1", Port: 80, Public: true}
+	id, err := r.AddForward(ctx, forward, true)
+	if err := errors.Join(err, r.AddRule(ctx, rule, true), r.AddLink(ctx, api.LinkSpec{PK: a, Type: api.SUDPH, Addr: "192.0.2.1:7"}, true)); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]func(save bool) error{
+		"link":    func(save bool) error { return r.RemoveLink(ctx, api.LinkID{PK: a}, save) },
+		"rule":    func(save bool) error { return r.RemoveRule(ctx, rule.In, save) },
+		"forward": func(save bool) error { return r.RemoveForward(ctx, id, save) },
+	}
+	left := len(tests)
+	for name, remove := range tests {
+		if err := remove(false); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if n := entries(r.saved(t)); n != left {
+			t.Errorf("%s: without save, %d things stand in the file, want %d", name, n, left)
+		}
+		if err := remove(false); !errors.Is(err, api.ErrNotFound) {
+			t.Errorf("%s, removed before: %v", name, err)
+		}
+		left--
+		if err := remove(true); err != nil || entries(r.saved(t)) != left {
+			t.Errorf("%s, only in the file: %v, %d left, want %d", name, err, entries(r.saved(t)), left)
+		}
+		if err := remove(true); !errors.Is(err, api.ErrNotFound) {
+			t.Errorf("%s, in neither: %v", name, err)
+		}
+	}
+}
+
 // stubResolver fails until it knows an address.
 type stubResolver struct{ answers chan netip.Addr }
 
