@@ -258,7 +258,9 @@ func kindFor(t reflect.Type) string {
 // wanted says what decodes into t, for a fault.
 func wanted(t reflect.Type) string {
 	switch k := t.Kind(); {
-	case k >= reflect.Int && k <= reflect.Int64:
+	case k == reflect.Int || k == reflect.Int64:
+		return "a whole number" // nobody is near the limits
+	case k >= reflect.Int8 && k <= reflect.Int32:
 		return fmt.Sprintf("a whole number from %d to %d", -1<<(t.Bits()-1), 1<<(t.Bits()-1)-1)
 	case k >= reflect.Uint && k <= reflect.Uint64:
 		return fmt.Sprintf("a whole number from 0 to %d", uint64(1)<<t.Bits()-1)

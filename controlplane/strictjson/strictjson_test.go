@@ -32,6 +32,7 @@ type sample struct {
 	Ratio     float64 `json:"ratio"`
 	Items     []item  `json:"items"`
 	One       *item   `json:"one"`
+	Count     int     `json:"count"`
 	hidden    int
 }
 
@@ -41,7 +42,7 @@ func TestUnmarshal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := sample{"default", 7, true, 0.5, []item{{"a", 65535, "red"}, {}}, &item{Label: 3}, 1}
+	want := sample{"default", 7, true, 0.5, []item{{"a", 65535, "red"}, {}}, &item{Label: 3}, 0, 1}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -82,6 +83,7 @@ func TestFaults(t *testing.T) {
 			"1:20: items[0].label: want a whole number from 0 to 65535, have 65536",
 			"1:39: workers: want a whole number from -",
 		}},
+		{"no range worth telling", `{"count":"two"}`, []string{"1:10: count: want a whole number, have a string"}},
 		{"own decoder", `{"one":{"paint":"green"}}`, []string{"1:17: one.paint: want red or blue"}},
 	}
 	for _, tt := range tests {
