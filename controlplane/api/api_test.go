@@ -195,10 +195,10 @@ func TestRawRequests(t *testing.T) {
 		{"wrong method", "PUT", "/v1/status", "", "400 /v1/status takes no PUT"},
 		{"empty body", "POST", "/v1/links", "", "400 api: request body: 1:1"},
 		{"unknown key", "POST", "/v1/links", `{"itm":{}}`, `did you mean \"item\"?`},
-		{"no key", "DELETE", "/v1/links", `{"item":{}}`, "400 item.pk: is missing"},
+		{"no key", "DELETE", "/v1/links", `{"item":{}}`, "400 pk: is missing"},
 		{"bad key", "POST", "/v1/ping", `{"pk":"02ff"}`, "400 api: request body: 1:7: pk:"},
 		{"label 0", "DELETE", "/v1/routes", `{"item":{"label":0}}`, "labels of static rules are 1 to 65535"},
-		{"both", "POST", "/v1/forwards", `{"item":{"expose":"h:1","reach":"x"}}`, "400 item.reach: expose and reach are both set"},
+		{"both", "POST", "/v1/forwards", `{"item":{"expose":"h:1","reach":"x"}}`, "400 reach: expose and reach are both set"},
 		{"too big", "POST", "/v1/links", strings.Repeat(" ", maxRequest+1), "400 Error when parsing request"},
 		{"not HTTP", "\x00", "/", "", "400"},
 	}

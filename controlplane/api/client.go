@@ -55,7 +55,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 func (c *Client) Ping(ctx context.Context, pk cipher.PubKey) (Pong, error) {
 	spec := PingSpec{PK: pk}
 	if end, ok := ctx.Deadline(); ok {
-		spec.TimeoutMillis = max(1, min(time.Until(end), maxPing).Milliseconds())
+		spec.TimeoutMillis = max(1, min(time.Until(end)+time.Millisecond, maxPing).Milliseconds()) // rounded up
 		// The visor's time-out is to come first: it says more than ours.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), end.Add(time.Second))

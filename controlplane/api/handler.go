@@ -149,7 +149,7 @@ func with[T any](call func(context.Context, T) (any, error)) endpoint {
 
 // defaultPing and maxPing bound how long a ping waits.
 const (
-	defaultPing = 5 * time.Second
+	defaultPing = 10 * time.Second
 	maxPing     = time.Minute
 )
 

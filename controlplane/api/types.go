@@ -160,7 +160,7 @@ type Forward struct {
 // PingSpec asks for one round trip to a visor over the overlay.
 type PingSpec struct {
 	PK            cipher.PubKey `json:"pk"`
-	TimeoutMillis int64         `json:"timeout_ms"` // 0 is 5 s; at most 60 s
+	TimeoutMillis int64         `json:"timeout_ms"` // 0 is 10 s; at most 60 s
 }
 
 // Pong is the answer to a ping.

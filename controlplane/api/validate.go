@@ -161,12 +161,11 @@ func (s PingSpec) Validate() error {
 	return ps.Err()
 }
 
-// Validate returns what is wrong with the item, if it can say.
+// Validate returns what is wrong with the item, if it can say. Paths begin in the
+// item: that is what the caller thinks of, the body around it is ours.
 func (c Change[T]) Validate() error {
 	if v, ok := any(c.Item).(interface{ Validate() error }); ok {
-		var ps Problems
-		ps.Under("item", v.Validate())
-		return ps.Err()
+		return v.Validate()
 	}
 	return nil
 }
@@ -195,7 +194,7 @@ func Peer(pk cipher.PubKey, port uint16) string { return fmt.Sprintf("%s:%d", pk
 func ParseHop(s string) (Hop, error) {
 	key, label, ok := strings.Cut(s, ":")
 	if !ok {
-		return Hop{}, fmt.Errorf("is %q; want <neighbour's public key>:<label>", s)
+		return Hop{}, fmt.Errorf("%q has no label; want <neighbour's public key>:<label>", s)
 	}
 	pk, err := cipher.ParsePubKeyText(key)
 	if err != nil {

@@ -155,13 +155,24 @@ func saveFlag(cmd *kingpin.CmdClause) *bool {
 	return cmd.Flag("save", "Also change the visor's configuration file; otherwise the change is gone after a restart.").Bool()
 }
 
-// done reports a change.
-func (p *Program) done(what string, save bool, v any) error {
+// added reports that something, named by suffix, was added.
+func (p *Program) added(suffix string, save bool, v any) error {
 	return p.print(v, func() {
 		if save {
-			p.say("%s, and saved", what)
+			p.say("added%s, and saved", suffix)
 		} else {
-			p.say("%s until the visor restarts (--save keeps it)", what)
+			p.say("added%s until the visor restarts (--save keeps it)", suffix)
+		}
+	})
+}
+
+// removed reports that something was removed.
+func (p *Program) removed(save bool, v any) error {
+	return p.print(v, func() {
+		if save {
+			p.say("removed, from the configuration file too")
+		} else {
+			p.say("removed; if the configuration file has it, it is back after a restart (--save removes it there too)")
 		}
 	})
 }

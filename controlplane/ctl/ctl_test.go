@@ -118,10 +118,10 @@ func TestCommands(t *testing.T) {
 	}{
 		{"link add " + k1 + " 192.0.2.1:7", api.LinkSpec{PK: a, Type: api.SUDPH, Addr: "192.0.2.1:7"}, false, "added until the visor restarts (--save keeps it)\n"},
 		{"link add --wait 0s --type stcpr " + k2 + " h:7 --save", api.LinkSpec{PK: b, Type: api.STCPR, Addr: "h:7"}, true, "added, and saved\n"},
-		{"link rm " + k1, api.LinkID{PK: a}, false, "removed until the visor restarts (--save keeps it)\n"},
+		{"link rm " + k1, api.LinkID{PK: a}, false, "removed; if the configuration file has it, it is back after a restart (--save removes it there too)\n"},
 		{"route add-rule --in " + k1 + ":7 --out " + k2 + ":9", api.Rule{In: hop, Out: api.Hop{Link: b, Label: 9}}, false, ""},
 		{"route add-rule --in " + k1 + ":7 --out " + k1 + ":7 --peer " + k2, api.Rule{In: hop, Out: hop, Peer: &b}, false, ""},
-		{"route rm-rule --save " + k1 + ":7", hop, true, "removed, and saved\n"},
+		{"route rm-rule --save " + k1 + ":7", hop, true, "removed, from the configuration file too\n"},
 		{"forward add --expose localhost:80 --port 8080 --allow " + k1 + " --allow " + k2, api.ForwardSpec{Expose: "localhost:80", Port: 8080, Allow: []cipher.PubKey{a, b}}, false, "added tcp:8080 until"},
 		{"forward add --udp --reach " + k1 + ":53 --local 127.0.0.1:53 --json", api.ForwardSpec{UDP: true, Reach: k1 + ":53", Local: "127.0.0.1:53"}, false, "{\n  \"id\": \"udp:127.0.0.1:53\"\n}\n"},
 		{"forward rm udp:127.0.0.1:53", "udp:127.0.0.1:53", false, "removed"},
@@ -199,10 +199,10 @@ end      0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798:8  0
   └ peer 02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5
 `},
 		{"forward ls", `
-ID                  KIND    TO                                                                     WHO           OPEN  TOTAL  REFUSED  FAILED  RECEIVED  SENT
-tcp:80              expose  localhost:80                                                           0279be66…     1     12     1        0       0 B       99.0 MiB
+ID                  KIND    TO            WHO           OPEN  TOTAL  REFUSED  FAILED  RECEIVED  SENT
+tcp:80              expose  localhost:80  0279be66…     1     12     1        0       0 B       99.0 MiB
   └ skynet: not allowed (1m01s ago)
-tcp:127.0.0.1:9000  reach   0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798:80  this machine  0     0      0        0       0 B       0 B
+tcp:127.0.0.1:9000  reach   0279be66…:80  this machine  0     0      0        0       0 B       0 B
 `},
 		{"ping -i 1ms -c 3 " + k1, `
 1  answer from 0279be66 in 0.41 ms
@@ -254,6 +254,12 @@ func TestErrors(t *testing.T) {
 		{"route rm-rule " + k1, ExitUsage, "want <neighbour's public key>:<label>"},
 		{"forward add --expose h:1", ExitUsage, "--port: is missing: on which port of this visor's key, 1 to 65535; --allow: is empty"},
 		{"forward add", ExitUsage, "skyctl: neither expose nor reach is set"},
+		{"forward add --expose h:1 --port 65536 --public", ExitUsage, `skyctl: "65536" is no port (1 to 65535)`},
+		{"ping --count=-1 " + k1, ExitUsage, "skyctl: --count is -1; want 0 or more"},
+		{"ping --interval=-1s " + k1, ExitUsage, "skyctl: --interval is -1s; want 0s or more"},
+		{"ping --timeout 0s " + k1, ExitUsage, "skyctl: --timeout is 0s; want more than 0s"},
+		{"--socket " + waiting + " link add " + k1 + " nohost", ExitFailed, `skyctl: addr: is "nohost"; want host:port`},
+		{"--socket " + waiting + " route add-rule --in " + k1 + ":0 --out " + k2 + ":7", ExitFailed, "skyctl: in.label: is 0; labels of static rules are 1 to 65535"},
 		{"completion fish", ExitUsage, "enum value must be one of bash,zsh"},
 	}
 	for _, tt := range tests {
@@ -270,7 +276,7 @@ func TestKeysAndConfig(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	file, key := filepath.Join(dir, config.FileName), filepath.Join(dir, config.KeyFileName)
 	code, out, errs := run("config", "gen", "--out", file, "--listen-tcp", "")
-	if code != 0 || !strings.Contains(out, "skyvisor --config "+file) {
+	if code != 0 || !strings.Contains(out, "skyvisor --config "+file) || !strings.Contains(out, "skyctl --socket "+filepath.Join(dir, "visor.sock")) {
 		t.Fatalf("exit %d: %s%s", code, out, errs)
 	}
 	c, sk, err := config.Load(file)
@@ -283,6 +289,9 @@ func TestKeysAndConfig(t *testing.T) {
 	}
 	if code, out, errs := run("config", "check", file); code != 0 || !strings.Contains(out, want.String()) {
 		t.Errorf("check: %d %s%s", code, out, errs)
+	}
+	if _, out, _ := run("config", "check", "--json", file); out != "{\n  \"pk\": \""+want.String()+"\",\n  \"config\": \""+file+"\"\n}\n" {
+		t.Errorf("check --json prints %s", out)
 	}
 	// Again: refused, and with --force the key stays.
 	if code, _, errs := run("config", "gen", "--out", file); code != ExitFailed || !strings.Contains(errs, "--force") {
@@ -302,6 +311,9 @@ func TestKeysAndConfig(t *testing.T) {
 	}
 	if code, _, errs := run("config", "check", file); code != ExitFailed || !strings.Contains(errs, file+`:2:1: unknown key "workrs"; did you mean "workers"?`) {
 		t.Errorf("check of a bad file: %d %s", code, errs)
+	}
+	if code, _, errs := run("config", "check", "--json", file); code != ExitFailed || !strings.Contains(errs, `"code":"bad_request"`) {
+		t.Errorf("check --json of a bad file: %d %s", code, errs)
 	}
 	var pair struct {
 		PK     cipher.PubKey `json:"pk"`

@@ -28,14 +28,14 @@ func (p *Program) forward() {
 		if err := visor.RemoveForward(ctx, *id, *save); err != nil {
 			return err
 		}
-		return p.done("removed", *save, map[string]string{"id": *id})
+		return p.removed(*save, map[string]string{"id": *id})
 	})
 }
 
 func (p *Program) forwardAdd(cmd *kingpin.CmdClause) {
 	var s api.ForwardSpec
 	cmd.Flag("expose", "The local service, host:port.").PlaceHolder("ADDR").StringVar(&s.Expose)
-	cmd.Flag("port", "The port of this visor's key.").PlaceHolder("PORT").Uint16Var(&s.Port)
+	cmd.Flag("port", "The port of this visor's key.").PlaceHolder("PORT").SetValue(portValue{&s.Port})
 	cmd.Flag("allow", "A key that may connect. May be given several times.").PlaceHolder("PK").SetValue(keysValue{&s.Allow})
 	cmd.Flag("public", "Every key may connect.").BoolVar(&s.Public)
 	cmd.Flag("reach", "The key and port to reach, PK:PORT.").PlaceHolder("PK:PORT").StringVar(&s.Reach)
@@ -57,14 +57,23 @@ func (p *Program) forwardAdd(cmd *kingpin.CmdClause) {
 		if err != nil {
 			return err
 		}
-		return p.done("added "+id, *save, map[string]string{"id": id})
+		return p.added(" "+id, *save, map[string]string{"id": id})
 	})
+}
+
+// shortPeer writes <pk>:<port> as people tell keys apart; --json has it in full.
+func shortPeer(s string) string {
+	pk, port, err := api.ParsePeer(s)
+	if err != nil {
+		return s
+	}
+	return fmt.Sprintf("%s…:%d", pk.Short(), port)
 }
 
 func (p *Program) printForwards(forwards []api.Forward) {
 	t := newTable("ID", "KIND", "TO", "WHO", "OPEN", "TOTAL", "REFUSED", "FAILED", "RECEIVED", "SENT")
 	for _, f := range forwards {
-		kind, to, who := "reach", f.Reach, "this machine"
+		kind, to, who := "reach", shortPeer(f.Reach), "this machine"
 		if f.Expose != "" {
 			kind, to, who = "expose", f.Expose, "everybody"
 			if !f.Public {

@@ -14,11 +14,12 @@ import (
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
-// keyPair is what keygen prints as JSON.
+// keyPair is what commands about keys and configurations print as JSON.
 type keyPair struct {
 	PK     cipher.PubKey  `json:"pk"`
 	Secret *cipher.SecKey `json:"secret_key,omitempty"`
 	File   string         `json:"secret_key_file,omitempty"`
+	Config string         `json:"config,omitempty"` // the configuration file
 }
 
 func (p *Program) keygen() {
@@ -81,13 +82,13 @@ func (p *Program) config() {
 	p.do(check, func(context.Context) error {
 		_, sk, err := config.Load(*file)
 		if err != nil {
-			return err
+			return api.ErrBadRequest.With("%v", err)
 		}
 		pk, err := sk.PubKey()
 		if err != nil {
 			return err
 		}
-		return p.print(keyPair{PK: pk, File: *file}, func() { p.say("%s is fine; the visor's key is %s", *file, pk) })
+		return p.print(keyPair{PK: pk, Config: *file}, func() { p.say("%s is fine; the visor's key is %s", *file, pk) })
 	})
 }
 
@@ -114,7 +115,7 @@ func (p *Program) configGen(cmd *kingpin.CmdClause) {
 		if err := config.Save(*out, c); err != nil {
 			return err
 		}
-		return p.print(keyPair{PK: pk, File: *out}, func() {
+		return p.print(keyPair{PK: pk, Config: *out}, func() {
 			p.say("wrote %s", *out)
 			p.say("this visor's key, its address for others, is\n  %s", pk)
 			run := "skyvisor"
@@ -122,6 +123,9 @@ func (p *Program) configGen(cmd *kingpin.CmdClause) {
 				run = fmt.Sprintf("skyvisor --config %s", *out)
 			}
 			p.say("start it with\n  %s", run)
+			if socket := config.Resolve(*out, c.APISocket); socket != config.Socket() {
+				p.say("and command it with\n  skyctl --socket %s status", socket)
+			}
 		})
 	})
 }

@@ -30,7 +30,7 @@ func (p *Program) link() {
 		if err := visor.RemoveLink(ctx, id, *save); err != nil {
 			return err
 		}
-		return p.done("removed", *save, id)
+		return p.removed(*save, id)
 	})
 }
 
@@ -50,7 +50,7 @@ func (p *Program) linkAdd(cmd *kingpin.CmdClause) {
 				return err
 			}
 		}
-		return p.done("added", *save, spec)
+		return p.added("", *save, spec)
 	})
 }
 
@@ -135,7 +135,7 @@ func (p *Program) route() {
 		if err := visor.AddRule(ctx, rule, *save); err != nil {
 			return err
 		}
-		return p.done("added", *save, rule)
+		return p.added("", *save, rule)
 	})
 
 	rm := cmd.Command("rm-rule", "Remove a rule.")
@@ -145,7 +145,7 @@ func (p *Program) route() {
 		if err := visor.RemoveRule(ctx, *which, *saveRm); err != nil {
 			return err
 		}
-		return p.done("removed", *saveRm, which)
+		return p.removed(*saveRm, which)
 	})
 }
 

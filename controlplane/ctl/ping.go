@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/alecthomas/kingpin/v2"
 	"github.com/skyminer/skywire/controlplane/api"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -36,8 +37,19 @@ func (p *Program) ping() {
 	cmd := p.app.Command("ping", "Measure round trips to a visor over the overlay. Ends with 1 if none was answered.")
 	count := cmd.Flag("count", "How many; 0 is until interrupted.").Short('c').Default("4").Int()
 	interval := cmd.Flag("interval", "From one to the next.").Short('i').Default("1s").Duration()
-	timeout := cmd.Flag("timeout", "How long to wait for each answer.").Short('W').Default("5s").Duration()
+	timeout := cmd.Flag("timeout", "How long to wait for each answer; why a route does not work is known after 8s.").Short('W').Default("10s").Duration()
 	pk := keyOf(cmd.Arg("pk", "The visor's public key.").Required())
+	cmd.Validate(func(*kingpin.CmdClause) error {
+		switch {
+		case *count < 0:
+			return api.ErrBadRequest.With("--count is %d; want 0 or more", *count)
+		case *interval < 0:
+			return api.ErrBadRequest.With("--interval is %v; want 0s or more", *interval)
+		case *timeout <= 0:
+			return api.ErrBadRequest.With("--timeout is %v; want more than 0s", *timeout)
+		}
+		return nil
+	})
 	p.call(cmd, func(ctx context.Context, visor *api.Client) error {
 		s := pings{PK: *pk, RTTs: []int64{}, Errors: []string{}}
 		var last error

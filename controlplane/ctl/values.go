@@ -1,6 +1,8 @@
 package ctl
 
 import (
+	"strconv"
+
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/skyminer/skywire/controlplane/api"
 	"github.com/skyminer/skywire/dataplane/cipher"
@@ -47,6 +49,22 @@ func (v keysValue) String() string { return "" }
 
 // IsCumulative tells kingpin that the flag may be given several times.
 func (v keysValue) IsCumulative() bool { return true }
+
+// A portValue is a port of a key, from 1 to 65535.
+type portValue struct{ port *uint16 }
+
+// Set implements kingpin.Value.
+func (v portValue) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 {
+		return api.ErrBadRequest.With("%q is no port (1 to 65535)", s)
+	}
+	*v.port = uint16(n)
+	return nil
+}
+
+// String implements kingpin.Value.
+func (v portValue) String() string { return "" }
 
 // A hopValue is "<key>:<label>".
 type hopValue struct{ hop *api.Hop }
