@@ -72,7 +72,17 @@ func pass(err error, dst, src net.Conn) error {
 	if errors.Is(err, net.ErrClosed) {
 		return nil // the echo of an error in the other direction, or we are stopped
 	}
-	return fmt.Errorf("skynet: connection broke: %w", err)
+	return fmt.Errorf("skynet: connection broke: %w", cause(err))
+}
+
+// cause returns err without the two addresses that a net.OpError carries: between
+// two keys of 66 digits nobody finds the reason.
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return fmt.Errorf("%s %s: %w", op.Op, op.Net, op.Err)
+	}
+	return err
 }
 
 // up copies from the local side into the overlay.

@@ -169,7 +169,7 @@ func (fs *flows[A]) send(conn net.Conn, b []byte) {
 	n, err := conn.Write(b)
 	fs.in.Add(uint64(n))
 	if err != nil && !errors.Is(err, net.ErrClosed) {
-		fs.forward.note("skynet: send: " + err.Error())
+		fs.forward.note("skynet: send: " + cause(err).Error())
 	}
 }
 
@@ -232,6 +232,6 @@ func (fs *flows[A]) over(err error) bool {
 	if errors.Is(err, net.ErrClosed) {
 		return true
 	}
-	fs.forward.failure(fmt.Errorf("skynet: %s: %w", fs.forward.spec.target(), err))
+	fs.forward.failure(fmt.Errorf("skynet: %s: %w", fs.forward.spec.target(), cause(err)))
 	return !errors.Is(err, syscall.ECONNREFUSED) // ICMP port unreachable, udp(7)
 }
