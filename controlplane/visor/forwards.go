@@ -33,6 +33,9 @@ func (v *Visor) Forwards(context.Context) ([]api.Forward, error) {
 // AddForward implements api.Visor.
 func (v *Visor) AddForward(_ context.Context, spec api.ForwardSpec, save bool) (string, error) {
 	id := spec.ID()
+	if spec.Expose != "" && spec.UDP && spec.Port == pingPort {
+		return "", api.ErrExists.With("UDP port %d is for pings; choose another", pingPort)
+	}
 	err := v.forwards.Add(id, forwardSpec(spec))
 	switch {
 	case errors.Is(err, skynet.ErrExists):

@@ -11,6 +11,7 @@ import (
 
 	"github.com/skyminer/skywire/controlplane/api"
 	"github.com/skyminer/skywire/dataplane/cipher"
+	"github.com/skyminer/skywire/dataplane/session"
 )
 
 // pingPort is the overlay's UDP port on which every visor answers pings.
@@ -53,6 +54,32 @@ func (v *Visor) answerPings(ctx context.Context) error {
 
 // Ping implements api.Visor: one datagram to the other visor and back.
 func (v *Visor) Ping(ctx context.Context, pk cipher.PubKey) (api.Pong, error) {
+	pong, err := v.ping(ctx, pk)
+	if errors.Is(err, context.DeadlineExceeded) {
+		if down := v.missing(pk); down != nil {
+			return pong, api.ErrTimeout.With("no answer from %s: its route waits for a link to %s", pk, down)
+		}
+	}
+	return pong, err
+}
+
+// missing returns a neighbour to whom a route to pk waits for a link, if each of
+// the routes does so.
+func (v *Visor) missing(pk cipher.PubKey) *cipher.PubKey {
+	var down *cipher.PubKey
+	for _, r := range v.plane.Routes() {
+		if r.Peer == nil || *r.Peer != pk {
+			continue
+		}
+		if len(r.Waiting) == 0 {
+			return nil
+		}
+		down = &r.Waiting[0]
+	}
+	return down
+}
+
+func (v *Visor) ping(ctx context.Context, pk cipher.PubKey) (api.Pong, error) {
 	conn, err := v.plane.DialPacket(ctx, pk, pingPort)
 	if err != nil {
 		return api.Pong{}, unreachable(err)
@@ -103,6 +130,10 @@ func isTimeout(err error) bool {
 func unreachable(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return err
+	}
+	var path *session.PathError
+	if errors.As(err, &path) {
+		err = path // what wraps it names the ping's port, which nobody has asked for
 	}
 	return api.ErrUnreachable.With("%v", err)
 }

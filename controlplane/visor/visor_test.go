@@ -336,6 +336,28 @@ func TestPing(t *testing.T) {
 	if _, err := a.Ping(short, nobody); !errors.Is(err, api.ErrTimeout) {
 		t.Errorf("silent: %v", err)
 	}
+	// The route to it has lost its link: that is worth more than a time-out.
+	a.plane.lm.Lock()
+	a.plane.rules = []api.Route{{Rule: api.Rule{Peer: &nobody}, Waiting: []cipher.PubKey{b.pk}}}
+	a.plane.lm.Unlock()
+	short, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := a.Ping(short, nobody); !errors.Is(err, api.ErrTimeout) || !strings.HasSuffix(err.Error(), "waits for a link to "+b.pk.String()) {
+		t.Errorf("silent behind a link that is down: %v", err)
+	}
+}
+
+// TestPingPortIsTaken: a forward cannot have it.
+func TestPingPortIsTaken(t *testing.T) {
+	r := start(t, newFabric(), nil)
+	spec := api.ForwardSpec{UDP: true, Expose: "127.0.0.1:53", Port: pingPort, Public: true}
+	if _, err := r.AddForward(t.Context(), spec, false); !errors.Is(err, api.ErrExists) || !strings.Contains(err.Error(), "for pings") {
+		t.Errorf("UDP: %v", err)
+	}
+	spec.UDP = false
+	if _, err := r.AddForward(t.Context(), spec, false); err != nil {
+		t.Errorf("TCP: %v", err)
+	}
 }
 
 // TestPingAnswersOnlyQuestions: what is not a ping, an answer above all, is ignored.
