@@ -14,6 +14,7 @@ const (
 	DropLinkDown                    // the next link is not up
 	DropLimit                       // over the transit limit
 	DropRefused                     // the next link did not take it
+	DropDirect                      // forwarded, it would pass for a packet of our own
 	numDropReasons
 )
 
@@ -25,6 +26,7 @@ var dropNames = [numDropReasons]string{
 	DropLinkDown:  "link_down",
 	DropLimit:     "limit",
 	DropRefused:   "refused",
+	DropDirect:    "direct_label",
 }
 
 // String returns the name that metrics and people see.

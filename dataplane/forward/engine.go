@@ -167,6 +167,12 @@ func (e *Engine) forward(p *port, b *link.Burst, i, j int, r *Rule, bytes int) {
 		e.refuse(p, DropLinkDown, CodeLinkDown, 0, r.label, j-i)
 		return
 	}
+	// Under its direct label the next hop takes bare payloads as this visor's own: no
+	// rule may lead there, whoever made it.
+	if r.hop.label == next.out.DirectLabel() {
+		e.refuse(p, DropDirect, CodeNoLabel, 0, r.label, j-i)
+		return
+	}
 	mtu := next.out.MTU()
 	for i < j {
 		k := i

@@ -63,6 +63,7 @@ func TestDropsSayWhy(t *testing.T) {
 		{"next link gone", func(e *Engine, _, out *fakeLink) { e.Detach(out.id) }, "in", 7, "link_down", routeError{CodeLinkDown, 0, 7}},
 		{"next link refuses", func(_ *Engine, _, out *fakeLink) { out.err = link.ErrDown }, "in", 7, "refused", routeError{CodeLinkDown, 0, 7}},
 		{"too big", func(_ *Engine, _, out *fakeLink) { out.mtu = 48 }, "in", 7, "too_big", routeError{CodeTooBig, 48, 7}},
+		{"under our own direct label", func(_ *Engine, _, out *fakeLink) { out.direct = 70 }, "in", 7, "direct_label", routeError{CodeNoLabel, 0, 7}},
 		{"rule removed", func(e *Engine, _, _ *fakeLink) { _ = e.RemoveRule(7) }, "in", 7, "no_label", routeError{CodeNoLabel, 0, 7}},
 	}
 	for _, tt := range tests {

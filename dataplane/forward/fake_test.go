@@ -28,6 +28,7 @@ type fakeLink struct {
 	labels []packet.Label // of forwarded packets
 	runs   int
 	told   []routeError
+	direct packet.Label
 	quiet  bool // keep nothing: benchmarks
 }
 
@@ -48,6 +49,8 @@ func (f *fakeLink) Forward(_ *link.Tx, b *link.Burst, i, j int) error {
 }
 
 func (f *fakeLink) MTU() int { return f.mtu }
+
+func (f *fakeLink) DirectLabel() packet.Label { return f.direct }
 
 func (f *fakeLink) SendRouteError(code uint8, mtu int, label packet.Label) {
 	if !f.quiet {

@@ -14,6 +14,7 @@ import (
 type carrier interface {
 	Forward(tx *link.Tx, b *link.Burst, i, j int) error
 	MTU() int
+	DirectLabel() packet.Label
 	SendRouteError(code uint8, mtu int, label packet.Label)
 }
 

@@ -13,6 +13,10 @@ const (
 	maxPieces     = 64 // of one payload; 65,535 bytes over a 1,200-byte route are 57
 	fragmentLife  = 5 * time.Second
 	reassemblyMax = 16 << 20 // bytes, of all sessions of a Manager
+
+	// reassemblyShare is what one session may take of that: peers who begin payloads
+	// and never end them must not keep the others from theirs.
+	reassemblyShare = reassemblyMax / 16
 )
 
 // A reassembler puts the fragmented payloads of one session together. The zero
@@ -23,6 +27,7 @@ type reassembler struct {
 
 	mu   sync.Mutex
 	open map[uint32]*assembly
+	held int // bytes of all in open
 }
 
 type assembly struct {
@@ -60,10 +65,11 @@ func (a *reassembler) add(f fragment, now time.Duration) (payload []byte, ok boo
 }
 
 func (a *reassembler) begin(f fragment, now time.Duration) *assembly {
-	if len(a.open) >= maxOpen {
+	full := func() bool { return len(a.open) >= maxOpen || a.held+int(f.total) > reassemblyShare }
+	if full() {
 		a.sweep(now)
 	}
-	if len(a.open) >= maxOpen {
+	if full() {
 		return nil
 	}
 	if a.budget.Add(int64(f.total)) > reassemblyMax {
@@ -73,6 +79,7 @@ func (a *reassembler) begin(f fragment, now time.Duration) *assembly {
 	if a.open == nil {
 		a.open = make(map[uint32]*assembly)
 	}
+	a.held += int(f.total)
 	as := &assembly{buf: make([]byte, f.total), started: now}
 	a.open[f.id] = as
 	return as
@@ -80,6 +87,7 @@ func (a *reassembler) begin(f fragment, now time.Duration) *assembly {
 
 func (a *reassembler) end(id uint32, as *assembly) {
 	delete(a.open, id)
+	a.held -= len(as.buf)
 	a.budget.Add(-int64(len(as.buf)))
 }
 

@@ -97,13 +97,24 @@ func TestReassemblyIsBounded(t *testing.T) {
 	piece := make([]byte, 1)
 	a := reassembler{budget: &budget}
 	for id := range uint32(1000) {
-		a.add(fragment{id: id, total: 60000, piece: piece}, 0)
+		a.add(fragment{id: id, total: 1000, piece: piece}, 0)
 	}
 	if len(a.open) != maxOpen {
 		t.Errorf("%d payloads open, want %d", len(a.open), maxOpen)
 	}
 	if _, ok := a.add(fragment{id: 5000, total: 60000, piece: piece}, fragmentLife); !ok {
 		t.Error("old payloads do not make room")
+	}
+	greedy := reassembler{budget: &budget}
+	for id := range uint32(maxOpen) {
+		greedy.add(fragment{id: id, total: 60000, piece: piece}, 0)
+	}
+	if greedy.held > reassemblyShare || greedy.held < reassemblyShare/2 {
+		t.Errorf("one session pins %d bytes, its share is %d", greedy.held, reassemblyShare)
+	}
+	greedy.close()
+	if greedy.held != 0 {
+		t.Errorf("%d bytes held after close", greedy.held)
 	}
 	many := make([]reassembler, 100)
 	for i := range many {
