@@ -78,7 +78,7 @@ func (p *Program) awaitLink(ctx context.Context, visor *api.Client, spec api.Lin
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return api.ErrTimeout.With("interrupted before the link to %s was up; the visor keeps trying, see \"skyctl link ls\"", spec.PK)
 		case <-time.After(look):
 		}
 	}
