@@ -55,6 +55,13 @@ func limitFor(total int64, n int) int {
 	return int(min(max(total/int64(2*max(n, 1)), minBuffer), maxBuffer))
 }
 
+// bufferLimit returns what one buffer may have now, in bytes.
+func (b *budget) bufferLimit() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.limit
+}
+
 // maxStreams returns how many streams fit.
 func (b *budget) maxStreams() int {
 	return int(max(b.total/(2*minBuffer), 1))

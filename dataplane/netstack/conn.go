@@ -34,7 +34,8 @@ type Conn struct {
 
 	sent, received atomic.Uint64 // bytes of data
 
-	stalled int // how often tend found it without a window; tend's own
+	floor   atomic.Int64 // shortest round trip so far, in ns; 0 for none
+	stalled int          // how often tend found it without a window; tend's own
 
 	rd struct {
 		side
@@ -43,7 +44,8 @@ type Conn struct {
 	}
 	wr struct {
 		side
-		src bytes.Reader
+		src  bytes.Reader
+		pace pacer
 	}
 }
 
@@ -211,7 +213,16 @@ func (c *Conn) Write(b []byte) (int, error) {
 	done := 0
 	for {
 		c.wr.src.Reset(b[done:min(len(b), done+size)])
-		n, err := c.writeFrom(&c.wr.src)
+		var (
+			n   int
+			err error
+		)
+		if c.far() {
+			err = c.awaitTurn(c.wr.src.Len())
+		}
+		if err == nil {
+			n, err = c.writeFrom(&c.wr.src)
+		}
 		done += n
 		c.sent.Add(uint64(n))
 		if err != nil {
@@ -238,7 +249,7 @@ func (c *Conn) writeFrom(p tcpip.Payloader) (int, error) {
 		case nil:
 			return int(n), nil
 		case *tcpip.ErrWouldBlock:
-			<-c.wr.wake
+			c.awaitSpace()
 		default:
 			return 0, c.writeError(err)
 		}

@@ -73,6 +73,7 @@ func (s *Stack) connect(ctx context.Context, remote Addr) (*Conn, error) {
 		c.fail(fromStack(terr))
 		return nil, c.ended()
 	}
+	c.greet()
 	if local, err := ep.GetLocalAddress(); err == nil {
 		c.local.Port = local.Port
 	}

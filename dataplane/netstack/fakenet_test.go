@@ -28,7 +28,7 @@ type fault struct {
 	loss, dup, reorder float64
 	queue              int           // bytes that may wait; 0 is 8 MiB
 	delay              time.Duration // one way
-	bytesPerSec        float64       // 0 is unlimited
+	bytesPerSec        float64       // 0 is unlimited; else queue is what waits for it
 	chunk              int           // packets per burst; 0 is 64
 }
 
@@ -142,7 +142,8 @@ type wire struct {
 	spare []byte
 	done  bool
 	ended sync.WaitGroup
-	cut   bool // drops everything
+	free  time.Time // when all packets so far have left the bottleneck
+	cut   bool      // drops everything
 	lost  int
 	sent  int
 }
@@ -199,16 +200,14 @@ func (w *wire) sendTCP(hdr []byte, payload [][]byte) {
 // reserve returns room for one packet, which may be lost, doubled or come later.
 func (w *wire) reserve(proto uint8, n int) []byte {
 	w.sent++
-	if len(w.slab)+n > w.queue || w.cut || w.loss > 0 && w.rng.Float64() < w.loss {
+	due, room := w.admit(n)
+	if !room || w.cut || w.loss > 0 && w.rng.Float64() < w.loss {
 		w.lost++
 		return make([]byte, n)
 	}
 	off := len(w.slab)
 	w.slab = append(w.slab, make([]byte, n)...)
-	p := wirePkt{off: off, n: n, proto: proto}
-	if w.delay > 0 {
-		p.due = time.Now().Add(w.delay)
-	}
+	p := wirePkt{off: off, n: n, proto: proto, due: due}
 	w.pkts = append(w.pkts, p)
 	if w.dup > 0 && w.rng.Float64() < w.dup {
 		w.pkts = append(w.pkts, p)
@@ -219,6 +218,26 @@ func (w *wire) reserve(proto uint8, n int) []byte {
 	}
 	w.cond.Signal()
 	return w.slab[off : off+n : off+n]
+}
+
+// admit passes n bytes through the bottleneck: it returns when they are due at the
+// far end, and false if the queue in front of it is full.
+func (w *wire) admit(n int) (due time.Time, ok bool) {
+	if w.bytesPerSec == 0 {
+		if w.delay > 0 {
+			due = time.Now().Add(w.delay)
+		}
+		return due, len(w.slab)+n <= w.queue
+	}
+	now := time.Now()
+	if w.free.Before(now) {
+		w.free = now
+	}
+	if waiting := w.free.Sub(now).Seconds() * w.bytesPerSec; int(waiting)+n > w.queue {
+		return due, false
+	}
+	w.free = w.free.Add(time.Duration(float64(n) / w.bytesPerSec * 1e9))
+	return w.free.Add(w.delay), true
 }
 
 func (w *wire) setCut(cut bool) {
@@ -245,18 +264,16 @@ func (w *wire) start(to *Stack, from Peer) {
 			pkts, w.pkts = w.pkts, pkts[:0]
 			w.mu.Unlock()
 			for i := 0; i < len(pkts); {
-				if d := time.Until(pkts[i].due); !pkts[i].due.IsZero() && d > 0 {
-					time.Sleep(d) // the wire's delay itself, not a synchronisation
+				var now time.Time
+				if !pkts[i].due.IsZero() {
+					time.Sleep(time.Until(pkts[i].due)) // the wire's delay itself, not a synchronisation
+					now = time.Now()
 				}
 				burst = burst[:0]
-				proto, bytes := pkts[i].proto, 0
-				for i < len(pkts) && len(burst) < w.chunk && pkts[i].proto == proto {
+				proto := pkts[i].proto
+				for i < len(pkts) && len(burst) < w.chunk && pkts[i].proto == proto && !pkts[i].due.After(now) {
 					burst = append(burst, slab[pkts[i].off:pkts[i].off+pkts[i].n])
-					bytes += pkts[i].n
 					i++
-				}
-				if w.bytesPerSec > 0 {
-					time.Sleep(time.Duration(float64(bytes) / w.bytesPerSec * 1e9))
 				}
 				to.Deliver(from, proto, burst)
 			}

@@ -104,6 +104,7 @@ func (s *Stack) accepted(ep tcpip.Endpoint, wq *waiter.Queue, local Addr, from t
 		c.fail(err)
 		return nil, false
 	}
+	c.greet()
 	return c, true
 }
 

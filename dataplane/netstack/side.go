@@ -16,6 +16,7 @@ import (
 type side struct {
 	mu   sync.Mutex // held by the call that uses this direction
 	wake chan struct{}
+	tick *time.Timer // bounds a wait; made when first needed
 
 	deadline atomic.Int64 // Unix nanoseconds, 0 for none
 	timerMu  sync.Mutex
@@ -29,6 +30,24 @@ func (s *side) poke() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
+	}
+}
+
+// wait waits for a poke, or for d if that is not 0. The caller holds s.mu.
+func (s *side) wait(d time.Duration) {
+	if d == 0 {
+		<-s.wake
+		return
+	}
+	if s.tick == nil {
+		s.tick = time.NewTimer(d)
+	} else {
+		s.tick.Reset(d)
+	}
+	select {
+	case <-s.wake:
+		s.tick.Stop()
+	case <-s.tick.C:
 	}
 }
 

@@ -36,8 +36,12 @@ func (b *budget) tend() {
 // tend restarts a stream whose congestion window is 0.
 func (c *Conn) tend() {
 	var info tcpip.TCPInfoOption
-	if err := c.ep.GetSockOpt(&info); err != nil || info.SndCwnd > 0 || info.RTO == 0 {
+	if err := c.ep.GetSockOpt(&info); err != nil || info.RTO == 0 {
 		return // RTO 0: not connected yet
+	}
+	c.notice(info.RTT)
+	if info.SndCwnd > 0 {
+		return
 	}
 	switch tcp.EndpointState(info.State) {
 	case tcp.StateEstablished:
