@@ -85,7 +85,7 @@ func (p *Program) Main(ctx context.Context, args []string) (code int) {
 		}
 	}()
 	p.ctx = ctx
-	_, err := p.app.Parse(args)
+	_, err := p.app.Parse(completing(args))
 	var f failed
 	switch {
 	case err == nil:

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -333,6 +334,55 @@ func TestHelp(t *testing.T) {
 		code, out, errs := run(strings.Fields(args)...)
 		if code != 0 || out == "" || errs != "" {
 			t.Errorf("%s: exit %d, %d bytes, %q", args, code, len(out), errs)
+		}
+	}
+}
+
+// standardOutput returns what f prints there: kingpin offers completions nowhere else.
+func standardOutput(t *testing.T, f func()) string {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	before := os.Stdout
+	os.Stdout = file
+	defer func() { os.Stdout = before }()
+	f()
+	b, err := os.ReadFile(file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestCompletion: what the script of "skyctl completion" asks, and is told.
+func TestCompletion(t *testing.T) {
+	tests := []struct {
+		words []string
+		want  string // words of the answer
+	}{
+		{nil, "keygen status link forward"},
+		{[]string{""}, "keygen status link forward"},
+		{[]string{"link"}, "link"},
+		{[]string{"link", ""}, "ls add rm"},
+		{[]string{"forward", "a"}, "add"},
+		{[]string{"config", ""}, "gen check"},
+		{[]string{"link", "add", "--ty"}, "--type"},
+		{[]string{"link", "add", "--type", ""}, "sudph stcpr"},
+		{[]string{"completion", ""}, "bash zsh"},
+	}
+	for _, tt := range tests {
+		got := strings.Fields(standardOutput(t, func() {
+			if code, _, errs := run(append([]string{"--completion-bash"}, tt.words...)...); code != 0 || errs != "" {
+				t.Errorf("%q: exit %d, %q", tt.words, code, errs)
+			}
+		}))
+		for _, w := range strings.Fields(tt.want) {
+			if !slices.Contains(got, w) {
+				t.Errorf("%q offers %q, want %q among them", tt.words, got, w)
+			}
 		}
 	}
 }
