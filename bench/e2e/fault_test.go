@@ -22,7 +22,7 @@ import (
 //
 //	A ─╳─ B
 func TestLoss(t *testing.T) {
-	r := chain(t, time.Minute, 2)
+	r := chain(t, 2*time.Minute, 2)
 	v := r.visors()
 	a, b := v[0], v[1]
 	a.connect(b, api.SUDPH, 0)
@@ -35,7 +35,7 @@ func TestLoss(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const size = 512 << 10 // Linux, too, moves no more than about 300 kB/s here
+	const size = 128 << 10 // Linux, too, moves no more than about 300 kB/s here
 	start := time.Now()
 	for _, x := range []*transfer{a.send(toB, size), b.send(toA, size)} {
 		if err := <-x.done; err != nil {

@@ -116,7 +116,7 @@ type transfer struct {
 }
 
 // patience bounds how long a client waits for a stream that does not move.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 var errSum = errors.New("SHA-256 differs")
 
