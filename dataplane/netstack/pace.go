@@ -28,6 +28,10 @@ const (
 	// checksPerRTT is how often a blocked writer looks for space. gVisor wakes it when
 	// half of the buffer is free, which would send half a round trip in one burst.
 	checksPerRTT = 32
+	// lookAgain is when a writer on a near path looks by itself. gVisor notifies once,
+	// when what is queued falls below half of the buffer; where it computes the half of a
+	// smaller buffer in the moment of that, after a cut of the window, it never does.
+	lookAgain = 100 * time.Millisecond
 )
 
 // A pacer keeps the data of a far stream from overrunning the queue of its bottleneck.
@@ -211,7 +215,7 @@ func (c *Conn) awaitTurn(n int) error {
 func (c *Conn) awaitSpace() {
 	var info tcpip.TCPInfoOption
 	if !c.far() || c.ep.GetSockOpt(&info) != nil || info.RTT == 0 {
-		<-c.wr.wake
+		c.wr.wait(lookAgain)
 		return
 	}
 	so := c.ep.SocketOptions()

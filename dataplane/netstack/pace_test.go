@@ -164,3 +164,43 @@ func TestSlowStartLosesLittle(t *testing.T) {
 		t.Errorf("the queue had no room for %d of %d packets", p.ab.lost, p.ab.sent)
 	}
 }
+
+// TestWriterFindsSpaceByItself: space of which gVisor does not tell must not leave a
+// writer asleep for ever.
+func TestWriterFindsSpaceByItself(t *testing.T) {
+	p := newPairBudget(t, fault{}, 4<<20)
+	c, s := join(t, p)
+	defer c.Close()
+	defer s.Close()
+	block := make([]byte, 1<<20)
+	progress := make(chan int)
+	go func() {
+		defer close(progress)
+		for { // nobody reads: it blocks soon
+			n, err := c.Write(block)
+			if err != nil {
+				return
+			}
+			progress <- n
+		}
+	}()
+	quiet := time.NewTimer(time.Second)
+	defer quiet.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-progress:
+			quiet.Reset(time.Second)
+		case <-quiet.C:
+			waiting = false
+		}
+	}
+	c.ep.SocketOptions().SetSendBufferSize(8<<20, false) // without a word to the writer
+	select {
+	case <-progress:
+	case <-time.After(5 * time.Second):
+		t.Error("the writer sleeps beside 8 MiB of space")
+	}
+	c.Close()
+	for range progress { // until the writer has ended
+	}
+}
