@@ -13,5 +13,7 @@
 // again (see coalescer) before it enters the stack. Checksums are off: every
 // packet is sealed.
 //
+// To far peers a stream has no more under way than its path holds (see pacer).
+//
 // A [Stack] and everything it returns may be used by many goroutines at once.
 package netstack
