@@ -220,7 +220,7 @@ func (c *Conn) awaitSpace() {
 	}
 	so := c.ep.SocketOptions()
 	size := int(so.GetSendBufferSize())
-	want := c.wr.pace.step(time.Now(), c.sent.Load(), size, int(info.SndCwnd)*mss, info.RTT, info.CcState == tcpip.Open)
+	want := c.wr.pace.step(time.Now(), c.sent.Load(), size, max(int(int32(info.SndCwnd)), 0)*mss, info.RTT, info.CcState == tcpip.Open)
 	if want = min(want, c.stack.budget.bufferLimit()); want != size {
 		so.SetSendBufferSize(int64(want), true) // with notification: ends gVisor's own tuning
 	}

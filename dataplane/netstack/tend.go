@@ -33,14 +33,18 @@ func (b *budget) tend() {
 	}
 }
 
-// tend restarts a stream whose congestion window is 0.
+// stalled reports whether a congestion window lets nothing out. gVisor computes it in
+// signed integers and reports it unsigned: heavy loss takes it to 0 and below.
+func stalled(window uint32) bool { return int32(window) <= 0 }
+
+// tend restarts a stream whose congestion window lets nothing out.
 func (c *Conn) tend() {
 	var info tcpip.TCPInfoOption
 	if err := c.ep.GetSockOpt(&info); err != nil || info.RTO == 0 {
 		return // RTO 0: not connected yet
 	}
 	c.notice(info.RTT)
-	if info.SndCwnd > 0 {
+	if !stalled(info.SndCwnd) {
 		return
 	}
 	switch tcp.EndpointState(info.State) {
