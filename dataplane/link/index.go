@@ -33,7 +33,8 @@ type indexAllocator struct {
 func (a *indexAllocator) take(worker int) (uint32, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	slot, gen := 0, a.gen
+	var slot int
+	gen := a.gen
 	switch {
 	case a.next < 1<<packet.SlotBits-1 && len(a.free) < 64:
 		a.next++
