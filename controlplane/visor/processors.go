@@ -13,7 +13,7 @@ import (
 //
 // Half, because a packet that changes goroutines changes processors wherever one
 // idles, and waking it costs more than the work that is handed over: on two cores
-// one stream takes a third less CPU per byte, and a ping two thirds of the time,
+// one stream takes a quarter less CPU per byte, and a ping two thirds of the time,
 // when the process keeps to one (docs/decisions.md). The other half is the
 // kernel's, which moves every packet too, and other programs'.
 func UseProcessors(workers int) int {
