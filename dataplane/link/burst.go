@@ -64,12 +64,13 @@ type Handler interface {
 	Detach(l *Link)
 
 	// LinkUp and LinkDown follow the state of a link, in order and one at a time
-	// for all links, never on a packet worker.
+	// for all links, never on a packet worker. They must return: Run waits for them.
 	LinkUp(l *Link)
 	LinkDown(l *Link, err error)
 
-	// HandleBurst takes the packets of one burst. Workers call it concurrently,
-	// but for one link only one burst is under way at a time.
+	// HandleBurst takes the packets of one burst. Workers call it concurrently, for
+	// one link one at a time; only while a new connection takes the place of a stream
+	// link's old one may both bring a burst.
 	HandleBurst(b *Burst)
 
 	// RouteError hears a neighbour's route error about a packet that left under
