@@ -31,7 +31,7 @@ func TestHeavyLoss(t *testing.T) {
 		_, _ = c.Write(data) // the reader sees what is missing
 		_ = c.CloseWrite()
 	}()
-	_ = s.SetReadDeadline(time.Now().Add(60 * time.Second))
+	_ = s.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	got, err := io.ReadAll(s)
 	if err != nil || !bytes.Equal(got, data) {
 		t.Fatalf("read %d of %d bytes, %v", len(got), len(data), err)
