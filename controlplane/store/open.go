@@ -71,11 +71,19 @@ func Open(ctx context.Context, url string, o Options) (Store, error) {
 		return nil, fmt.Errorf("%w: the address of a store looks like bolt:///path/file.db or redis://host:6379", ErrInvalid)
 	}
 	if scheme == "bolt" {
-		return OpenBolt(ctx, rest, o)
+		b, err := OpenBolt(ctx, rest, o)
+		if err != nil {
+			return nil, err // not a Store that holds a nil
+		}
+		return b, nil
 	}
 	c, err := parseRedis(scheme, rest)
 	if err != nil {
 		return nil, err
 	}
-	return openRedis(ctx, c, o)
+	r, err := openRedis(ctx, c, o)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
