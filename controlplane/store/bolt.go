@@ -65,7 +65,7 @@ func OpenBolt(ctx context.Context, path string, o Options) (*Bolt, error) {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("%w: %s is in use by another process; stop it or choose another file", ErrUnavailable, path)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
-		return nil, fmt.Errorf("store: %s is damaged or not the file of a store: %w", path, err)
+		return nil, fmt.Errorf("store: %s is not the file of a store, or damaged: %w", path, err)
 	case err != nil:
 		return nil, fmt.Errorf("store: open: %w", err)
 	}

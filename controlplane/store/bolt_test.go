@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -12,7 +13,12 @@ import (
 	"github.com/skyminer/skywire/controlplane/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv(writerEnv); url != "" {
+		writeUntilKilled(url)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A clock stands still until it is told to go on.
 type clock struct{ ns atomic.Int64 }
