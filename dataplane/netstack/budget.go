@@ -9,6 +9,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+
+	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 const (
@@ -20,6 +22,9 @@ const (
 	// firstBuffer is what a stream starts with. Buffers are limits, not memory: an
 	// idle stream holds no data, whatever its limits.
 	firstBuffer = 256 << 10
+	// leastShare is how many streams one other visor may have however small the
+	// budget is, up to half of it: a browser opens this many.
+	leastShare = 32
 )
 
 // A budget shares the memory for stream buffers among the streams.
@@ -45,6 +50,7 @@ type budget struct {
 	closed  bool
 	tending *time.Timer // runs tend while there are streams
 	streams map[*Conn]struct{}
+	byKey   map[cipher.PubKey]int // streams that others began
 }
 
 // limitFor returns the bytes per buffer when n streams share total bytes.
@@ -67,9 +73,17 @@ func (b *budget) maxStreams() int {
 	return int(max(b.total/(2*minBuffer), 1))
 }
 
+// share returns how many streams one other visor may have open to us: a quarter of
+// all, so that one key does not take the port of a public service, or the memory,
+// from the others. Where a quarter is few, it is up to half.
+func (b *budget) share() int {
+	all := b.maxStreams()
+	return max(all/4, min(leastShare, all/2), 1)
+}
+
 // add makes room for c.
 //
-// Errors: ErrTooManyStreams, net.ErrClosed.
+// Errors: ErrTooManyStreams, errShare, net.ErrClosed.
 func (b *budget) add(c *Conn) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -78,6 +92,12 @@ func (b *budget) add(c *Conn) error {
 	}
 	if len(b.streams) >= b.maxStreams() {
 		return ErrTooManyStreams
+	}
+	if c.guest {
+		if b.byKey[c.remote.PK] >= b.share() {
+			return errShare
+		}
+		b.byKey[c.remote.PK]++
 	}
 	b.streams[c] = struct{}{}
 	b.apply()
@@ -101,7 +121,15 @@ func (b *budget) close() {
 func (b *budget) remove(c *Conn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if _, ok := b.streams[c]; !ok {
+		return
+	}
 	delete(b.streams, c)
+	if pk := c.remote.PK; c.guest {
+		if b.byKey[pk]--; b.byKey[pk] == 0 {
+			delete(b.byKey, pk)
+		}
+	}
 	b.apply()
 }
 

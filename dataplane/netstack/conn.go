@@ -29,6 +29,7 @@ type Conn struct {
 	entry  waiter.Entry
 	local  Addr
 	remote Addr
+	guest  bool // another visor began it
 
 	cause atomic.Pointer[error] // why the stream ended on our side; first one wins
 

@@ -14,12 +14,14 @@ const (
 	DropNoPort                      // no socket on the datagram's port
 	DropFull                        // the socket's queue is full
 	DropForeign                     // a connected socket got a datagram from elsewhere
+	DropHalfOpen                    // one more stream begun by a key that has begun too many
+	DropStreams                     // a stream, reset: over the budget or its key's share of it
 	numDropReasons
 )
 
 // String returns the name as metrics have it.
 func (r DropReason) String() string {
-	names := [numDropReasons]string{"malformed", "proto", "no_peer", "send", "no_port", "full", "foreign"}
+	names := [numDropReasons]string{"malformed", "proto", "no_peer", "send", "no_port", "full", "foreign", "half_open", "streams"}
 	if r >= numDropReasons {
 		return "unknown"
 	}

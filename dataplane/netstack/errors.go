@@ -13,6 +13,8 @@ var (
 	ErrPeerGone = errors.New("skynet: the other visor is gone")
 	// ErrTooManyStreams says that one more stream would not fit the budget.
 	ErrTooManyStreams = errors.New("skynet: no memory for another stream")
+	// errShare resets streams of a key that has its share already.
+	errShare = errors.New("skynet: too many streams of one key")
 	// ErrPortInUse is returned by Listen and ListenPacket.
 	ErrPortInUse = fmt.Errorf("skynet: port is in use: %w", syscall.EADDRINUSE)
 	// ErrTooLong is returned for a datagram larger than [MaxDatagram].

@@ -50,12 +50,12 @@ func (s *Stack) Listen(port uint16) (net.Listener, error) {
 		ep.Close()
 		return nil, fmt.Errorf("skynet: listen on port %d: %w", port, fromStack(err))
 	}
+	if a, err := ep.GetLocalAddress(); err == nil {
+		l.addr.Port = a.Port
+	}
 	if !s.remember(l) {
 		ep.Close()
 		return nil, net.ErrClosed
-	}
-	if a, err := ep.GetLocalAddress(); err == nil {
-		l.addr.Port = a.Port
 	}
 	return l, nil
 }
@@ -66,8 +66,8 @@ func (l *listener) NotifyEvent(waiter.EventMask) { l.in.poke() }
 // Addr returns our key and the port.
 func (l *listener) Addr() net.Addr { return l.addr }
 
-// Accept implements net.Listener. Streams that do not fit the budget, or whose
-// peer has gone since, are reset and skipped.
+// Accept implements net.Listener. Streams that do not fit the budget or their key's
+// share of it, or whose peer has gone since, are reset and skipped.
 func (l *listener) Accept() (net.Conn, error) {
 	l.in.mu.Lock()
 	defer l.in.mu.Unlock()
@@ -95,12 +95,15 @@ func (l *listener) Accept() (net.Conn, error) {
 // accepted makes a Conn of a stream that a peer has opened.
 func (s *Stack) accepted(ep tcpip.Endpoint, wq *waiter.Queue, local Addr, from tcpip.FullAddress) (*Conn, bool) {
 	pk, known := s.keyOf(from.Addr.As16())
+	s.begun.end(pk, uint32(from.Port)<<16|uint32(local.Port))
 	c := s.newConn(ep, wq, local, Addr{PK: pk, Port: from.Port})
+	c.guest = pk != s.cfg.PubKey
 	if !known {
 		c.fail(ErrPeerGone)
 		return nil, false
 	}
 	if err := s.budget.add(c); err != nil {
+		s.drops.add(DropStreams, 1)
 		c.fail(err)
 		return nil, false
 	}

@@ -77,13 +77,14 @@ type Stack struct {
 	nic    *nic
 	budget budget
 	drops  drops
+	begun  halfOpen
 	udp    ports
 
 	coalescers sync.Pool // *coalescer, one per worker that delivers right now
 	buffers    sync.Pool // *[copyBuffer]byte, one per copy that has data in hand
 
 	mu        sync.Mutex
-	listeners map[*listener]struct{}
+	listeners map[uint16]*listener // by port
 	closed    bool
 }
 
@@ -106,10 +107,11 @@ func New(cfg Config) (*Stack, error) {
 		log: cfg.Log,
 		own: cfg.PubKey.OverlayAddr().As16(),
 
-		listeners: make(map[*listener]struct{}),
+		listeners: make(map[uint16]*listener),
 	}
 	s.coalescers.New = func() any { return &coalescer{dst: s.own} }
 	s.buffers.New = func() any { return new([copyBuffer]byte) }
+	s.begun.alive, s.begun.byKey = s.pendingFrom, make(map[cipher.PubKey]*attempts)
 	s.udp.init()
 	s.nic = newNIC(cfg.Network, &s.drops)
 	s.stack = stack.New(stack.Options{
@@ -117,7 +119,7 @@ func New(cfg Config) (*Stack, error) {
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocolCUBIC},
 		HandleLocal:        true, // streams to ourselves stay inside
 	})
-	s.budget = budget{total: cfg.Budget, stack: s.stack, streams: make(map[*Conn]struct{})}
+	s.budget = budget{total: cfg.Budget, stack: s.stack, streams: make(map[*Conn]struct{}), byKey: make(map[cipher.PubKey]int)}
 	s.budget.apply()
 	if err := s.configure(); err != nil {
 		s.stack.Destroy()
@@ -172,8 +174,11 @@ func (s *Stack) deliverTCP(from Peer, payloads [][]byte) {
 	if up == nil {
 		return // closed
 	}
+	pk := from.PubKey()
+	payloads, refused := s.withoutSYNs(pk, payloads)
+	s.drops.add(DropHalfOpen, refused)
 	c := s.coalescers.Get().(*coalescer)
-	c.src, c.up = from.PubKey().OverlayAddr().As16(), up
+	c.src, c.up = pk.OverlayAddr().As16(), up
 	s.drops.add(DropMalformed, c.burst(payloads))
 	c.up = nil
 	s.coalescers.Put(c)
@@ -206,7 +211,7 @@ func (s *Stack) remember(l *listener) bool {
 	if s.closed {
 		return false
 	}
-	s.listeners[l] = struct{}{}
+	s.listeners[l.addr.Port] = l
 	return true
 }
 
@@ -219,7 +224,16 @@ func (s *Stack) isClosed() bool {
 func (s *Stack) forget(l *listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.listeners, l)
+	if s.listeners[l.addr.Port] == l {
+		delete(s.listeners, l.addr.Port)
+	}
+}
+
+// listens reports whether somebody accepts streams on port.
+func (s *Stack) listens(port uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listeners[port] != nil
 }
 
 // Close resets all streams, closes all sockets and returns when gVisor's
@@ -231,7 +245,7 @@ func (s *Stack) Close() error {
 		return nil
 	}
 	s.closed = true
-	listeners := slices.Collect(maps.Keys(s.listeners))
+	listeners := slices.Collect(maps.Values(s.listeners))
 	s.mu.Unlock()
 
 	for _, l := range listeners {
