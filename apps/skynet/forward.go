@@ -52,6 +52,7 @@ type forward struct {
 	stopped bool
 	open    map[io.Closer]struct{} // ports and connections, closed by stop
 	relays  map[*relay]struct{}    // TCP connections under way
+	places  *places                // that these have
 	clients func() int             // UDP: how many there are
 
 	lastError   string
@@ -68,6 +69,7 @@ func (s *Service) start(id string, spec Spec) (*forward, error) {
 		open:   map[io.Closer]struct{}{},
 		relays: map[*relay]struct{}{},
 	}
+	f.places = newPlaces(&f.spec, s.cfg.MaxConns, "connections")
 	open := f.startTCP
 	if spec.UDP {
 		open = f.startUDP

@@ -15,6 +15,7 @@ const bufferLen = 128 << 10
 // A relay joins a stream of the overlay and a local one.
 type relay struct {
 	forward *forward
+	key     string                      // of the other visor, "" if we dialled it
 	stream  atomic.Pointer[transferred] // the overlay's, if it counts by itself
 }
 
@@ -140,4 +141,5 @@ func (r *relay) end() {
 	f.count.recv.Add(recv)
 	f.count.sent.Add(sent)
 	delete(f.relays, r)
+	f.places.leave(r.key)
 }

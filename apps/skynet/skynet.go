@@ -42,8 +42,8 @@ type Config struct {
 	Network Network
 	Log     zerolog.Logger
 
-	MaxConns    int           // streams at a time, of each forward
-	MaxClients  int           // UDP clients at a time, of each forward; each holds 64 KiB
+	MaxConns    int           // streams at a time, of each forward, shared by its keys
+	MaxClients  int           // UDP clients at a time, likewise; each holds 64 KiB
 	UDPIdle     time.Duration // a UDP client that is silent for up to twice this is forgotten
 	DialTimeout time.Duration // for the other side of a new connection
 }

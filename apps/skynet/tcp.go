@@ -50,22 +50,23 @@ func (p *pause) wait(ctx context.Context) {
 
 // admit checks who has connected and starts a relay.
 func (f *forward) admit(conn net.Conn) {
+	r := &relay{forward: f}
 	if f.spec.Expose != "" {
-		if key := f.service.cfg.Network.Key(conn.RemoteAddr()); !f.spec.allows(key) {
-			f.refuse("skynet: " + key + " is not allowed and was refused")
+		r.key = f.service.cfg.Network.Key(conn.RemoteAddr())
+		if !f.spec.allows(r.key) {
+			f.refuse("skynet: " + r.key + " is not allowed and was refused")
 			abort(conn)
 			return
 		}
 	}
-	r := &relay{forward: f}
 	f.mu.Lock()
-	full := len(f.relays) >= f.service.cfg.MaxConns
-	if !full {
+	full := f.places.enter(r.key)
+	if full == "" {
 		f.relays[r] = struct{}{}
 	}
 	f.mu.Unlock()
-	if full {
-		f.refuse(fmt.Sprintf("skynet: over the limit of %d connections", f.service.cfg.MaxConns))
+	if full != "" {
+		f.refuse(full)
 		abort(conn)
 		return
 	}

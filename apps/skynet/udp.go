@@ -36,6 +36,7 @@ func (f *forward) startUDP() error {
 				return d.DialContext(ctx, "udp", f.spec.Expose)
 			},
 			answer: port.WriteTo,
+			key:    f.service.cfg.Network.Key,
 		}
 		fs.serve(port, func(b []byte) (int, net.Addr, error) {
 			for {
@@ -63,6 +64,7 @@ func (f *forward) startUDP() error {
 			return f.service.cfg.Network.DialPacket(ctx, f.spec.Reach)
 		},
 		answer: port.WriteToUDPAddrPort,
+		key:    func(netip.AddrPort) string { return "" },
 	}
 	fs.serve(port, port.ReadFromUDPAddrPort)
 	return nil
@@ -75,13 +77,16 @@ type flows[A comparable] struct {
 	in, out *atomic.Uint64 // bytes from clients, bytes to clients
 	dial    func(ctx context.Context) (net.Conn, error)
 	answer  func(b []byte, to A) (int, error)
+	key     func(from A) string // of the visor that a client is at, "" for local ones
 
-	mu sync.Mutex
-	m  map[A]*flow
+	mu     sync.Mutex
+	m      map[A]*flow
+	places *places
 }
 
 // A flow is one client.
 type flow struct {
+	key     string      // as flows.key says
 	waiting chan []byte // owned copies, until there is a connection
 	conn    atomic.Pointer[net.Conn]
 	active  atomic.Bool // something passed since the last look
@@ -91,6 +96,7 @@ type flow struct {
 func (fs *flows[A]) serve(port net.PacketConn, read func(b []byte) (int, A, error)) {
 	fs.m = map[A]*flow{}
 	f := fs.forward
+	fs.places = newPlaces(&f.spec, f.service.cfg.MaxClients, "UDP clients")
 	f.clients = func() int {
 		fs.mu.Lock()
 		defer fs.mu.Unlock()
@@ -124,12 +130,13 @@ func (fs *flows[A]) take(from A, b []byte) {
 	fs.mu.Lock()
 	fl, ok := fs.m[from]
 	if !ok {
-		if limit := fs.forward.service.cfg.MaxClients; len(fs.m) >= limit {
+		key := fs.key(from)
+		if full := fs.places.enter(key); full != "" {
 			fs.mu.Unlock()
-			fs.forward.refuse(fmt.Sprintf("skynet: over the limit of %d UDP clients", limit))
+			fs.forward.refuse(full)
 			return
 		}
-		fl = &flow{waiting: make(chan []byte, maxWaiting)}
+		fl = &flow{key: key, waiting: make(chan []byte, maxWaiting)}
 		fs.m[from] = fl
 	}
 	fs.mu.Unlock()
@@ -179,6 +186,7 @@ func (fs *flows[A]) run(from A, fl *flow) {
 	defer func() {
 		fs.mu.Lock()
 		delete(fs.m, from)
+		fs.places.leave(fl.key)
 		fs.mu.Unlock()
 	}()
 	ctx, cancel := context.WithTimeout(f.ctx, f.service.cfg.DialTimeout)
