@@ -25,12 +25,13 @@ const (
 	DropTie                              // initiation that lost against our own
 	DropSend                             // the system refused to send
 	DropRecord                           // stream record that does not open or parse
+	DropCrowded                          // connection that gave way to a newer one before it proved a key
 	dropReasons
 )
 
 var dropNames = [dropReasons]string{
 	"malformed", "foreign", "stray", "unknown_index", "replay", "auth", "control", "bad_mac1", "no_cookie",
-	"handshake_rate", "handshake_queue", "bad_handshake", "old_timestamp", "policy", "tie", "send", "bad_record",
+	"handshake_rate", "handshake_queue", "bad_handshake", "old_timestamp", "policy", "tie", "send", "bad_record", "crowded",
 }
 
 // String returns the name that users and metrics see.

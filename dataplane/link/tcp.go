@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/skyminer/skywire/dataplane/packet"
@@ -17,11 +16,6 @@ import (
 const (
 	// streamPatience is how long a connection may take until its first record.
 	streamPatience = 5 * time.Second
-
-	// What has been accepted and has not proved a key yet, in all and from one
-	// place. Each costs a file descriptor and a goroutine for streamPatience.
-	maxAccepted        = 256
-	maxAcceptedPerAddr = 16
 
 	// notSentLowat is how much the kernel takes beyond what the peer's window
 	// allows: the queue is to stand in ours, where flows are fair.
@@ -46,7 +40,7 @@ func tcpNetwork(addr netip.AddrPort) string {
 
 // acceptLoop takes inbound connections until the listener is closed.
 func (e *Engine) acceptLoop(ctx context.Context) error {
-	g := &acceptGate{perAddr: map[netip.Prefix]int{}, curves: make(chan struct{}, 1)}
+	g := newAcceptGate()
 	for {
 		conn, err := e.tcp.Accept()
 		switch {
@@ -62,55 +56,22 @@ func (e *Engine) acceptLoop(ctx context.Context) error {
 			continue
 		}
 		from := remoteAddr(conn)
-		leave, ok := g.enter(from.Addr())
-		if !ok {
-			e.count(DropPolicy)
-			_ = conn.Close()
-			continue
+		unproved, giveWay := context.WithCancel(ctx)
+		leave, crowded := g.enter(from.Addr(), giveWay)
+		if crowded {
+			e.count(DropCrowded)
 		}
 		tuneTCP(conn)
-		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		done := func() { stop(); leave() }
+		stop := context.AfterFunc(unproved, func() { _ = conn.Close() })
+		done := func() { stop(); giveWay(); leave() }
 		e.streams.Go(func() {
-			if err := e.acceptStream(ctx, conn, STCPR, from, g.curves, done); err != nil {
+			if err := e.acceptStream(unproved, conn, STCPR, from, g.curves, done); err != nil {
 				e.countError(err)
 				_ = conn.Close()
 				done()
 			}
 		})
 	}
-}
-
-// An acceptGate counts connections that have not proved a key yet.
-type acceptGate struct {
-	// curves is held while a handshake is computed: a flood of connections gets one
-	// core at most, and the others wait for their turn.
-	curves chan struct{}
-
-	mu      sync.Mutex
-	n       int
-	perAddr map[netip.Prefix]int
-}
-
-// enter asks for one more connection from a; leave gives the place back, the first
-// time that it is called.
-func (g *acceptGate) enter(a netip.Addr) (leave func(), ok bool) {
-	at := place(a)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.n >= maxAccepted || g.perAddr[at] >= maxAcceptedPerAddr {
-		return nil, false
-	}
-	g.n++
-	g.perAddr[at]++
-	return sync.OnceFunc(func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.n--
-		if g.perAddr[at]--; g.perAddr[at] == 0 {
-			delete(g.perAddr, at)
-		}
-	}), true
 }
 
 // remoteAddr returns the other end of a TCP connection, IPv4 unmapped; of anything

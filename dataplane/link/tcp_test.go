@@ -332,40 +332,6 @@ func TestTCPHandshakeGarbage(t *testing.T) {
 	}
 }
 
-func TestAcceptGate(t *testing.T) {
-	g := &acceptGate{perAddr: map[netip.Prefix]int{}}
-	var leave []func()
-	one := netip.MustParseAddr("2001:db8::1")
-	for i := range maxAcceptedPerAddr {
-		l, ok := g.enter(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: byte(i)})) // one /64
-		if !ok {
-			t.Fatalf("connection %d is refused", i)
-		}
-		leave = append(leave, l)
-	}
-	if _, ok := g.enter(one); ok {
-		t.Error("one /64 gets more than its share")
-	}
-	for i := range maxAccepted - maxAcceptedPerAddr {
-		l, ok := g.enter(netip.AddrFrom4([4]byte{10, 0, byte(i / 10), byte(i)}))
-		if !ok {
-			t.Fatalf("connection %d from elsewhere is refused", i)
-		}
-		leave = append(leave, l)
-	}
-	if _, ok := g.enter(netip.MustParseAddr("192.0.2.1")); ok {
-		t.Error("more connections than the limit")
-	}
-	leave[0]()
-	leave[0]() // counts once
-	if _, ok := g.enter(one); !ok {
-		t.Error("a place given back is not free")
-	}
-	if _, ok := g.enter(one); ok {
-		t.Error("a place given back twice is free twice")
-	}
-}
-
 // FuzzReadBody: whatever comes, at most MaxHandshakeFrame bytes are kept.
 func FuzzReadBody(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 2, 1, 2})
