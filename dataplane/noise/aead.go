@@ -6,16 +6,16 @@ import (
 	"errors"
 	"sync/atomic"
 
-	"golang.org/x/crypto/chacha20poly1305"
+	"github.com/skyminer/skywire/dataplane/noise/internal/aead"
 )
 
 const (
 	// KeyLen is the length of a transport key in bytes.
-	KeyLen = chacha20poly1305.KeySize
+	KeyLen = aead.KeyLen
 	// TagLen is how much longer than the plaintext a sealed text is, in bytes.
-	TagLen = chacha20poly1305.Overhead
+	TagLen = aead.TagLen
 	// NonceLen is the length of a Nonce in bytes.
-	NonceLen = chacha20poly1305.NonceSize
+	NonceLen = aead.NonceLen
 
 	// MaxCounter is the first counter that is never given out or accepted. At 10^9
 	// packets a second it is 36 years away; rekeying comes 2^20 times sooner.
@@ -87,7 +87,7 @@ type SendKey struct {
 }
 
 // NewSendKey returns a key whose counter stands at 0.
-func NewSendKey(key [KeyLen]byte) *SendKey { return &SendKey{aead: newAEAD(key)} }
+func NewSendKey(key [KeyLen]byte) *SendKey { return &SendKey{aead: aead.New(key)} }
 
 // Seal encrypts plaintext, appends it with its tag to dst and returns the result;
 // ad is authenticated alongside. To seal in place, let dst be plaintext[:0] and
@@ -106,7 +106,7 @@ func (k *SendKey) Seal(dst, plaintext, ad []byte, nonce *Nonce, prefix uint32, c
 type RecvKey struct{ aead cipher.AEAD }
 
 // NewRecvKey returns the counterpart of the SendKey with the same key.
-func NewRecvKey(key [KeyLen]byte) *RecvKey { return &RecvKey{aead: newAEAD(key)} }
+func NewRecvKey(key [KeyLen]byte) *RecvKey { return &RecvKey{aead: aead.New(key)} }
 
 // Open checks ciphertext and ad, appends the plaintext to dst and returns the
 // result. To open in place, let dst be ciphertext[:0]; apart from that they must
@@ -120,12 +120,4 @@ func (k *RecvKey) Open(dst, ciphertext, ad []byte, nonce *Nonce, prefix uint32, 
 		return nil, ErrAuth
 	}
 	return out, nil
-}
-
-func newAEAD(key [KeyLen]byte) cipher.AEAD {
-	aead, err := chacha20poly1305.New(key[:])
-	if err != nil {
-		panic("noise: chacha20poly1305 refuses its own key length: " + err.Error())
-	}
-	return aead
 }

@@ -1,0 +1,27 @@
+//go:build !purego
+
+#include "textflag.h"
+
+// func inexact(a, b []byte) bool
+TEXT ·inexact(SB), NOSPLIT, $0-49
+	MOVQ  a_base+0(FP), AX
+	MOVQ  a_len+8(FP), BX
+	MOVQ  b_base+24(FP), CX
+	MOVQ  b_len+32(FP), DX
+	MOVB  $0, ret+48(FP)
+	TESTQ BX, BX
+	JZ    end
+	TESTQ DX, DX
+	JZ    end
+	CMPQ  AX, CX
+	JEQ   end
+	ADDQ  AX, BX
+	ADDQ  CX, DX
+	CMPQ  BX, CX
+	JLS   end              // a ends before b
+	CMPQ  DX, AX
+	JLS   end              // b ends before a
+	MOVB  $1, ret+48(FP)
+
+end:
+	RET
