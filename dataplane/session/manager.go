@@ -58,6 +58,7 @@ type Manager struct {
 	scratch    scratchPool
 	reassembly atomic.Int64 // bytes in all reassemblers
 	drops      drops
+	hurryLink  func(peer cipher.PubKey, typ link.Type) // the engine's Hurry
 
 	mu       sync.RWMutex // guards the rest; before Session.mu
 	sessions map[cipher.PubKey]*Session
@@ -102,7 +103,7 @@ func New(cfg Config) (*Manager, error) {
 		kick:     make(chan struct{}, 1),
 		cancel:   cancel,
 	}
-	m.shaker = newHandshaker(m)
+	m.shaker, m.hurryLink = newHandshaker(m), cfg.Links.Hurry
 	m.done.Go(func() { m.shaker.run(ctx) })
 	m.done.Go(func() { m.run(ctx) })
 	m.forward.Subscribe(m)
@@ -178,10 +179,36 @@ func (m *Manager) Dial(ctx context.Context, pk cipher.PubKey) (*Session, error) 
 	}
 }
 
-// hurry does not leave the first move to the peer: somebody waits.
+// hurry does not leave the first move to the peer, nor a first hop that is down to its
+// own pace: somebody waits.
 func (s *Session) hurry() {
 	s.shake.tieUntil.Store(1)
+	var down []forward.Neighbour
+	s.mu.Lock()
+	for _, r := range s.routes {
+		if r.link() == nil {
+			down = append(down, r.firstHop())
+		}
+	}
+	s.mu.Unlock()
+	for _, n := range down {
+		s.m.hurryLink(n.Peer, n.Type)
+	}
 	s.m.wake()
+}
+
+// hurryEvery is how often packets that have no way hurry a session.
+const hurryEvery = time.Second
+
+// noRoute counts a packet that has no way. Whoever sends datagrams may never dial
+// again, so they hurry the session as well.
+func (s *Session) noRoute() error {
+	s.m.drops.add(DropNoRoute)
+	now := s.m.links.Now()
+	if last := s.hurried.Load(); now-last >= int64(hurryEvery) && s.hurried.CompareAndSwap(last, now) {
+		s.hurry()
+	}
+	return ErrNoRoute
 }
 
 // wake lets the ticker look at once. It never blocks.

@@ -61,8 +61,7 @@ func (s *Session) SendTCP(hdr []byte, payload [][]byte) error {
 	}
 	r, l := s.pick(hdr)
 	if l == nil {
-		s.m.drops.add(DropNoRoute)
-		return ErrNoRoute
+		return s.noRoute()
 	}
 	tx, sc := s.m.links.GetTx(), s.m.scratch.get()
 	err := r.sendTCP(tx, l, sc, hdr, payload, total)
@@ -141,8 +140,7 @@ func (s *Session) SendPacket(proto uint8, hdr, payload []byte) error {
 	}
 	r, l := s.pick(hdr)
 	if l == nil {
-		s.m.drops.add(DropNoRoute)
-		return ErrNoRoute
+		return s.noRoute()
 	}
 	tx, sc := s.m.links.GetTx(), s.m.scratch.get()
 	err := r.sendPacket(tx, l, sc, proto, hdr, payload, size)

@@ -25,6 +25,8 @@ type Session struct {
 	fragments atomic.Uint32 // ids of payloads sent in pieces
 	pieces    reassembler
 
+	hurried atomic.Int64 // when packets without a way last hurried us
+
 	shake sessionShake
 	up    bool // as the ticker told the floor above; nobody else looks
 
