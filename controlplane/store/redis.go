@@ -50,7 +50,7 @@ func openRedis(ctx context.Context, c redisConfig, o Options) (*Redis, error) {
 		if client != nil {
 			client.Close()
 		}
-		return nil, fmt.Errorf("%w: redis at %s: %w", ErrUnavailable, strings.Join(c.hosts, ","), err)
+		return nil, redisError(strings.Join(c.hosts, ","), err)
 	}
 	r := &Redis{
 		client: client, o: o,
@@ -146,22 +146,31 @@ func (r *Redis) translate(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil && !errors.Is(err, ErrInvalid) {
+	if ctx.Err() != nil {
 		return fmt.Errorf("store: %w", ctx.Err())
+	}
+	if errors.Is(err, rueidis.ErrClosing) && r.closed.Load() {
+		return ErrClosed
+	}
+	return redisError("", err)
+}
+
+// redisError wraps an error of the client: ErrUnavailable is what may pass. at says
+// where it happened, unless it is "".
+func redisError(at string, err error) error {
+	if at != "" {
+		at = " at " + at
 	}
 	if reply, ok := rueidis.IsRedisErr(err); ok {
 		word, _, _ := strings.Cut(reply.Error(), " ")
 		switch word {
 		// The states of a server that pass, or that its operator has to end.
 		case "LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "MISCONF", "OOM", "BUSY", "UNKILLABLE":
-			return fmt.Errorf("%w: redis: %w", ErrUnavailable, err)
+		default:
+			return fmt.Errorf("store: redis%s: %w", at, err)
 		}
-		return fmt.Errorf("store: redis: %w", err)
 	}
-	if errors.Is(err, rueidis.ErrClosing) && r.closed.Load() {
-		return ErrClosed
-	}
-	return fmt.Errorf("%w: redis: %w", ErrUnavailable, err)
+	return fmt.Errorf("%w: redis%s: %w", ErrUnavailable, at, err)
 }
 
 // Get implements Store.

@@ -108,23 +108,27 @@ func (r *Redis) inspect(ctx context.Context, c redisConfig) error {
 	if rueidis.IsRedisNil(err) {
 		err = nil
 	}
-	if reply, ok := rueidis.IsRedisErr(err); ok && c.mode == modeSingle {
-		if _, moved := reply.IsMoved(); moved {
-			end(nil)
-			return fmt.Errorf("%w: the redis at %s belongs to a cluster; write redis+cluster://", ErrInvalid, c.hosts[0])
+	if err := end(err); err != nil {
+		return err
+	}
+	for addr, node := range r.client.Nodes() {
+		// A replica may be down, or INFO forbidden: that does not matter here.
+		own, end, err := r.begin(ctx)
+		if err != nil {
+			return err
+		}
+		info, err := node.Do(own, node.B().Info().Build()).ToString()
+		if end(err) != nil {
+			continue
+		}
+		if c.mode == modeSingle && strings.Contains(info, "cluster_enabled:1") {
+			return fmt.Errorf("%w: the redis at %s belongs to a cluster; write redis+cluster://", ErrInvalid, addr)
+		}
+		for _, w := range warnings(info) {
+			r.o.Log.Warn().Str("redis", addr).Msg(w)
 		}
 	}
-	if err == nil {
-		for addr, node := range r.client.Nodes() {
-			// A replica may be down, or INFO forbidden: that does not matter here.
-			if info, err := node.Do(own, node.B().Info().Build()).ToString(); err == nil {
-				for _, w := range warnings(info) {
-					r.o.Log.Warn().Str("redis", addr).Msg(w)
-				}
-			}
-		}
-	}
-	return end(err)
+	return nil
 }
 
 // warnings returns what is dangerous about a server, from its answer to INFO.

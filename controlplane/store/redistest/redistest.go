@@ -134,7 +134,7 @@ func ping(addr string) bool {
 	}
 	b := make([]byte, 5)
 	_, err = io.ReadFull(c, b)
-	return err == nil && string(b) == "+PONG"
+	return err == nil && (string(b) == "+PONG" || string(b) == "-NOAU") // NOAUTH: wants a password
 }
 
 // until polls f until it is true.
