@@ -40,6 +40,10 @@ func newFor(f features, key [KeyLen]byte) cipher.AEAD {
 // that becomes the key of Poly1305.
 const maxText = 64<<32 - 64
 
+// maxPacket is the longest text, in bytes, that one pass of 24 blocks of key stream
+// is enough for, the key of Poly1305 included.
+const maxPacket = 23 * 64
+
 // A wide is a key for the AVX-512 code.
 type wide struct{ key [KeyLen]byte }
 
@@ -70,18 +74,30 @@ func (w *wide) Open(dst, nonce, ciphertext, ad []byte) ([]byte, error) {
 	if inexact(out, text) {
 		panic("aead: invalid buffer overlap")
 	}
+	if !w.open(out, text, (*[NonceLen]byte)(nonce), (*[TagLen]byte)(tag), ad) {
+		clear(out)
+		return nil, ErrOpen
+	}
+	return all, nil
+}
+
+// open decrypts text to out if tag fits, else it leaves out alone.
+func (w *wide) open(out, text []byte, nonce *[NonceLen]byte, tag *[TagLen]byte, ad []byte) bool {
+	if len(text) <= maxPacket {
+		return openPacket(out, text, &w.key, nonce, tag, ad)
+	}
+	// The key of Poly1305 has a pass of its own, an eighth of the time at 4 KiB.
 	var (
 		polyKey [32]byte
 		want    [TagLen]byte
 	)
-	xorKeyStream(nil, nil, &w.key, (*[NonceLen]byte)(nonce), 0, &polyKey)
+	xorKeyStream(nil, nil, &w.key, nonce, 0, &polyKey)
 	polyTag(&want, &polyKey, ad, text)
-	if subtle.ConstantTimeCompare(want[:], tag) != 1 {
-		clear(out)
-		return nil, ErrOpen
+	if subtle.ConstantTimeCompare(want[:], tag[:]) != 1 {
+		return false
 	}
-	xorKeyStream(out, text, &w.key, (*[NonceLen]byte)(nonce), 1, nil)
-	return all, nil
+	xorKeyStream(out, text, &w.key, nonce, 1, nil)
+	return true
 }
 
 // check panics where cipher.AEAD says so: the caller's mistake, not a peer's.
@@ -112,6 +128,13 @@ func xorKeyStream(dst, src []byte, key *[KeyLen]byte, nonce *[NonceLen]byte, cou
 //
 //go:noescape
 func polyTag(tag *[TagLen]byte, key *[32]byte, ad, text []byte)
+
+// openPacket compares tag with that of ad and text and, only if it fits, decrypts
+// text, at most maxPacket bytes, to dst, which is as long. It says whether it fits.
+// The key stream waits in its frame meanwhile.
+//
+//go:noescape
+func openPacket(dst, text []byte, key *[KeyLen]byte, nonce *[NonceLen]byte, tag *[TagLen]byte, ad []byte) bool
 
 // inexact says whether a and b share memory without beginning at the same byte.
 // (In assembly, as Go compares addresses only by way of package unsafe.)

@@ -50,6 +50,10 @@ DATA four<>+0(SB)/8, $4
 DATA four<>+8(SB)/8, $0
 GLOBL four<>(SB), RODATA|NOPTR, $16
 
+// The longest text, in bytes, that two sets of blocks are enough for beside the key
+// block.
+#define SHORT 448
+
 // One of the four steps of a quarter round: x += y; z = (z ^ x) <<< n.
 #define STEP(x, y, z, n) \
 	VPADDD y, x, x; \
@@ -135,16 +139,20 @@ GLOBL four<>(SB), RODATA|NOPTR, $16
 	EMIT(a, c, 0x88); \
 	EMIT(a, c, 0xdd)
 
-// func xorKeyStream(dst, src []byte, key *[32]byte, nonce *[12]byte, counter uint32, polyKey *[32]byte)
-TEXT ·xorKeyStream(SB), NOSPLIT, $0-80
-	MOVQ dst_base+0(FP), DI
-	MOVQ src_base+24(FP), SI
-	MOVQ src_len+32(FP), CX
-	MOVQ key+48(FP), AX
-	MOVQ nonce+56(FP), BX
-	MOVL counter+64(FP), R8
-	MOVQ polyKey+72(FP), R9
+// Write the blocks of a set as they are to stream+at(SP).
+#define STORE4(a, b, c, d, at) \
+	FINISH(a, b, c, d); \
+	VSHUFI32X4 $0x88, Z30, Z29, Z31; \
+	VMOVDQU32  Z31, at+0(SP); \
+	VSHUFI32X4 $0xdd, Z30, Z29, Z31; \
+	VMOVDQU32  Z31, at+64(SP); \
+	VSHUFI32X4 $0x88, c, a, Z31; \
+	VMOVDQU32  Z31, at+128(SP); \
+	VSHUFI32X4 $0xdd, c, a, Z31; \
+	VMOVDQU32  Z31, at+192(SP)
 
+// prepare fills Z24..Z28 from the key at AX, the nonce at BX and the counter R8.
+TEXT prepare<>(SB), NOSPLIT, $0-0
 	VBROADCASTI32X4 sigma<>(SB), Z24
 	VBROADCASTI32X4 (AX), Z25
 	VBROADCASTI32X4 16(AX), Z26
@@ -155,16 +163,18 @@ TEXT ·xorKeyStream(SB), NOSPLIT, $0-80
 	VPINSRD         $3, 8(BX), X27, X27
 	VSHUFI32X4      $0, Z27, Z27, Z27
 	VPADDD          lanes<>(SB), Z27, Z27
+	RET
 
-pass:
-	// Two sets are enough for 448 bytes beside the key block, for 512 without.
+// rounds runs the twenty rounds on two sets if CX, the length of the text in bytes,
+// is at most SHORT, else on six. Clobbers R10.
+TEXT rounds<>(SB), NOSPLIT, $0-0
 	MOVQ      $10, R10
 	VMOVDQA64 Z24, Z0
 	VMOVDQA64 Z25, Z1
 	VMOVDQA64 Z26, Z2
 	VMOVDQA64 Z27, Z3
 	START(Z4, Z5, Z6, Z7, Z3)
-	CMPQ      CX, $448
+	CMPQ      CX, $SHORT
 	JLE       two
 	START(Z8, Z9, Z10, Z11, Z7)
 	START(Z12, Z13, Z14, Z15, Z11)
@@ -184,7 +194,7 @@ six:
 	TURN6(0x93, 0x39)
 	DECQ R10
 	JNZ  six
-	JMP  emit
+	RET
 
 two:
 	ABD2(16)
@@ -199,8 +209,21 @@ two:
 	TURN2(0x93, 0x39)
 	DECQ R10
 	JNZ  two
+	RET
 
-emit:
+// func xorKeyStream(dst, src []byte, key *[32]byte, nonce *[12]byte, counter uint32, polyKey *[32]byte)
+TEXT ·xorKeyStream(SB), NOSPLIT, $0-80
+	MOVQ dst_base+0(FP), DI
+	MOVQ src_base+24(FP), SI
+	MOVQ src_len+32(FP), CX
+	MOVQ key+48(FP), AX
+	MOVQ nonce+56(FP), BX
+	MOVL counter+64(FP), R8
+	MOVQ polyKey+72(FP), R9
+	CALL prepare<>(SB)
+
+pass:
+	CALL rounds<>(SB)
 	FINISH(Z0, Z1, Z2, Z3)
 	TESTQ      R9, R9
 	JZ         first
@@ -237,5 +260,85 @@ tail:
 	VMOVDQU8   Z31, K1, (DI)
 
 done:
+	VZEROUPPER
+	RET
+
+// The frame of openPacket: room for the arguments of polyTag, the tag, and a pass
+// of key stream.
+#define TAG    64
+#define STREAM 80
+
+// func openPacket(dst, text []byte, key *[32]byte, nonce *[12]byte, tag *[16]byte, ad []byte) bool
+TEXT ·openPacket(SB), 0, $1616-97
+	MOVQ text_len+32(FP), CX
+	MOVQ key+48(FP), AX
+	MOVQ nonce+56(FP), BX
+	XORL R8, R8
+	CALL prepare<>(SB)
+	CALL rounds<>(SB)
+	STORE4(Z0, Z1, Z2, Z3, STREAM+0)
+	STORE4(Z4, Z5, Z6, Z7, STREAM+256)
+	CMPQ CX, $SHORT
+	JLE  authenticate
+	STORE4(Z8, Z9, Z10, Z11, STREAM+512)
+	STORE4(Z12, Z13, Z14, Z15, STREAM+768)
+	STORE4(Z16, Z17, Z18, Z19, STREAM+1024)
+	STORE4(Z20, Z21, Z22, Z23, STREAM+1280)
+
+authenticate:
+	LEAQ TAG(SP), AX
+	LEAQ STREAM(SP), BX
+	MOVQ AX, 0(SP)
+	MOVQ BX, 8(SP)
+	MOVQ ad_base+72(FP), AX
+	MOVQ ad_len+80(FP), BX
+	MOVQ AX, 16(SP)
+	MOVQ BX, 24(SP)
+	MOVQ BX, 32(SP)
+	MOVQ text_base+24(FP), AX
+	MOVQ text_len+32(FP), BX
+	MOVQ AX, 40(SP)
+	MOVQ BX, 48(SP)
+	MOVQ BX, 56(SP)
+	CALL ·polyTag(SB)
+
+	// No branch depends on which bits differ.
+	MOVQ  tag+64(FP), AX
+	MOVQ  TAG+0(SP), BX
+	MOVQ  TAG+8(SP), CX
+	XORQ  (AX), BX
+	XORQ  8(AX), CX
+	ORQ   CX, BX
+	SETEQ ret+96(FP)
+	JNE   end
+
+	MOVQ dst_base+0(FP), DI
+	MOVQ text_base+24(FP), SI
+	MOVQ text_len+32(FP), CX
+	LEAQ STREAM+64(SP), R8
+	SUBQ $64, CX
+	JLT  partial
+
+block:
+	VMOVDQU64 (R8), Z0
+	VPXORQ    (SI), Z0, Z0
+	VMOVDQU64 Z0, (DI)
+	ADDQ      $64, R8
+	ADDQ      $64, SI
+	ADDQ      $64, DI
+	SUBQ      $64, CX
+	JGE       block
+
+partial:
+	ADDQ       $64, CX
+	JZ         end
+	MOVQ       $-1, AX
+	BZHIQ      CX, AX, AX
+	KMOVQ      AX, K1
+	VMOVDQU8.Z (SI), K1, Z0
+	VPXORQ     (R8), Z0, Z0
+	VMOVDQU8   Z0, K1, (DI)
+
+end:
 	VZEROUPPER
 	RET
