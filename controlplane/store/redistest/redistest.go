@@ -104,7 +104,7 @@ func (s *Server) start() error {
 	}
 	s.end = make(chan struct{})
 	go func(cmd *exec.Cmd, end chan struct{}) {
-		cmd.Wait() // it is killed in the end: there is always an error
+		_ = cmd.Wait() // it is killed in the end: there is always an error
 		close(end)
 	}(s.cmd, s.end)
 	err := until(startTime, func() (bool, error) {
@@ -128,7 +128,9 @@ func ping(addr string) bool {
 		return false
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Second))
+	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return false
+	}
 	if _, err := io.WriteString(c, "PING\r\n"); err != nil {
 		return false
 	}
@@ -157,7 +159,7 @@ func (s *Server) Kill() {
 	if s.end == nil {
 		return
 	}
-	s.cmd.Process.Kill() // an error says that it has ended already
+	_ = s.cmd.Process.Kill() // an error says that it has ended already
 	<-s.end
 }
 
