@@ -1,0 +1,88 @@
+package httpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
+)
+
+// Bounds of a server. Requests of services are small; what takes longer than these
+// times is a slow attacker or a link that works for nobody.
+const (
+	MaxRequestBody = 64 << 10 // bytes
+	readTimeout    = 5 * time.Second
+	writeTimeout   = 30 * time.Second // a list of some MB to a board on a mobile link
+	// idleTimeout is above the rhythm of a minute in which clients come back: each
+	// connection over dmsg costs both sides a handshake.
+	idleTimeout = 2 * time.Minute
+	// maxConns is below the 20,000 files that many systems give to a process.
+	maxConns = 16384
+	// shutdownTimeout is how long calls under way have at the end.
+	shutdownTimeout = 5 * time.Second
+)
+
+// NewServer returns a server of handler, named name in logs.
+func NewServer(name string, handler fasthttp.RequestHandler, log zerolog.Logger) *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler:               handler,
+		Name:                  name,
+		NoDefaultServerHeader: true,
+		Concurrency:           maxConns,
+		MaxRequestBodySize:    MaxRequestBody,
+		ReadTimeout:           readTimeout,
+		WriteTimeout:          writeTimeout,
+		IdleTimeout:           idleTimeout,
+		TCPKeepalive:          true,
+		CloseOnShutdown:       true,
+		Logger:                logger{log},
+		ErrorHandler: func(rc *fasthttp.RequestCtx, err error) {
+			status, text := fasthttp.StatusBadRequest, "malformed HTTP request"
+			if errors.Is(err, fasthttp.ErrBodyTooLarge) {
+				status, text = fasthttp.StatusRequestEntityTooLarge, "the request is too large"
+			}
+			rc.SetStatusCode(status)
+			rc.SetContentType("application/json")
+			rc.SetBodyString(fmt.Sprintf(`{"message":%q,"code":%d}`, text, status))
+			rc.SetConnectionClose()
+		},
+	}
+}
+
+// A logger takes what fasthttp has to say, which strangers can trigger, at debug.
+type logger struct{ log zerolog.Logger }
+
+func (l logger) Printf(format string, args ...any) {
+	if e := l.log.Debug(); e.Enabled() {
+		e.Msgf(format, args...)
+	}
+}
+
+// Serve serves l with s until ctx ends, then lets calls under way end. It closes l.
+// A listener that fails ends it with that error.
+func Serve(ctx context.Context, s *fasthttp.Server, l net.Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(l) }()
+	select {
+	case err := <-failed:
+		_ = l.Close()
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("httpd: serve %s: %w", l.Addr(), err)
+		}
+		return nil
+	case <-ctx.Done():
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	err := s.ShutdownWithContext(end)
+	_ = l.Close()
+	<-failed
+	if err != nil {
+		return fmt.Errorf("httpd: calls did not end within %v: %w", shutdownTimeout, err)
+	}
+	return nil
+}
