@@ -115,6 +115,24 @@ func (e *Engine) removeInbound(l *Link, why error) bool {
 	return !ours
 }
 
+// removeHalfOpen is removeInbound for a link that has not come up, unless it does so
+// just now.
+func (e *Engine) removeHalfOpen(l *Link) {
+	l.mu.Lock()
+	if l.Up() {
+		l.mu.Unlock()
+		return
+	}
+	e.mu.Lock()
+	known := !l.outbound.Load() && e.forget(l)
+	e.mu.Unlock()
+	l.state.gone = l.state.gone || known // from here on it cannot come up
+	l.mu.Unlock()
+	if known {
+		e.bury(l, errHalfOpen)
+	}
+}
+
 // forget takes l out of the table, and reports whether it was there. Called with
 // e.mu held.
 func (e *Engine) forget(l *Link) bool {
@@ -263,8 +281,8 @@ func (s *shaker) noteHalfOpen(l *Link, now int64) {
 	s.mu.Lock()
 	oldest := s.halfOpen.add(l, now)
 	s.mu.Unlock()
-	if oldest != nil && !oldest.Up() {
-		s.e.removeInbound(oldest, errHalfOpen)
+	if oldest != nil {
+		s.e.removeHalfOpen(oldest)
 	}
 }
 
@@ -283,6 +301,6 @@ func (s *shaker) sweepHalfOpen(now int64) {
 	}
 	s.mu.Unlock()
 	for _, l := range gone {
-		s.e.removeInbound(l, errHalfOpen)
+		s.e.removeHalfOpen(l)
 	}
 }

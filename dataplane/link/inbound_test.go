@@ -268,6 +268,27 @@ func TestInboundAccounting(t *testing.T) {
 	h.check(t)
 }
 
+// TestHalfOpenComesUp: a link whose handshake was finished at the moment when its time
+// was over was removed all the same.
+func TestHalfOpenComesUp(t *testing.T) {
+	a, b := newNode(t, nil), newNode(t, nil)
+	_, ba := join(t, a, b)
+	b.removeHalfOpen(ba)
+	if !ba.Up() || len(b.Links()) != 1 {
+		t.Error("a link that is up was removed as half-open")
+	}
+	pk, _ := cipher.GenerateKeyPair()
+	l, err := b.link(pk, SUDPH, true, netip.Prefix{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.removeHalfOpen(l)
+	b.expect(t, "detach")
+	if len(b.Links()) != 1 || !l.state.gone {
+		t.Error("a half-open link stays")
+	}
+}
+
 // TestIndexReuse takes indices until slots come round again: an index that is out is
 // never given out twice, and a slot's next tenant has another generation.
 func TestIndexReuse(t *testing.T) {

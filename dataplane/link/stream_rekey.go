@@ -14,6 +14,7 @@ const rekeyPause = int64(50 * time.Millisecond)
 // rekeyStreamDue asks the peer for new keys if it is time for them (docs/wire.md
 // section 3). It runs on the timer; the curves get a goroutine of their own.
 func (l *Link) rekeyStreamDue(now int64) {
+	l.dropLateRequest(now)
 	if !l.keys.NeedRekey(time.Duration(now)) {
 		return
 	}
@@ -22,6 +23,27 @@ func (l *Link) rekeyStreamDue(now int64) {
 		return
 	}
 	l.e.streams.Go(func() { st.stream.owner.askKeys(now) })
+}
+
+// dropLateRequest gives up a request that has had a third of the time between the first
+// and the keys' end: whatever became of it, another one is due.
+func (l *Link) dropLateRequest(now int64) {
+	limits := &l.e.cfg.Limits
+	late := func() bool {
+		at, busy := l.keys.Attempt()
+		return busy && time.Duration(now)-at > (limits.RejectAfter-limits.RekeyAfter)/3
+	}
+	if !late() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := l.send.Load()
+	if st == nil || st.stream == nil || !late() {
+		return
+	}
+	l.keys.Abort()
+	st.stream.owner.ours = nil
 }
 
 // askKeys sends the first message of a handshake inside the stream.

@@ -147,6 +147,31 @@ func TestTCPBothAskForKeys(t *testing.T) {
 	b.silent(t)
 }
 
+// TestTCPLostRequest: after a request for new keys that was never answered nobody asked
+// again, and the peer's own requests lost the tie against it: the link died with its
+// keys.
+func TestTCPLostRequest(t *testing.T) {
+	limits := noise.DefaultLimits()
+	limits.RekeyAfter, limits.TakeoverAfter, limits.RejectAfter = time.Second, 2*time.Second, 4*time.Second
+	limits.ConfirmWithin = time.Second
+	adjust := func(c *Config) { c.Limits = limits }
+	a, b := tcpNode(t, adjust), tcpNode(t, adjust)
+	if noise.WinsTie(b.pk, a.pk) {
+		a, b = b, a
+	}
+	ab, _ := joinTCP(t, a, b)
+	first := ab.send.Load().epoch
+	ab.keys.Begin(time.Duration(a.Now())) // and the request is lost
+	for ab.Up() && ab.send.Load().epoch == first {
+		time.Sleep(time.Millisecond)
+	}
+	if !ab.Up() {
+		t.Fatalf("the link went down: %s", ab.Info().LastError)
+	}
+	a.silent(t)
+	b.silent(t)
+}
+
 // TestTCPBothDial: both connect to each other at the same time, and one link is left.
 func TestTCPBothDial(t *testing.T) {
 	a, b := tcpNode(t, nil), tcpNode(t, nil)
