@@ -82,9 +82,9 @@ func decodeRequest(b []byte) (*Request, error) {
 				req.Timestamp = r.int()
 			}
 		case "SrcAddr":
-			req.Src = r.addr(f)
+			r.addr(f, &req.Src)
 		case "DstAddr":
-			req.Dst = r.addr(f)
+			r.addr(f, &req.Dst)
 		case "IPinfo":
 			req.IPInfo = r.bool(f)
 		case "GeoInfo":
@@ -150,10 +150,10 @@ func (r *gobReader) bytes(f gobField) []byte {
 	return bytes.Clone(r.take())
 }
 
-func (r *gobReader) addr(f gobField) (a Addr) {
+func (r *gobReader) addr(f gobField, a *Addr) {
 	t := r.types.find(f.id)
 	if !r.expect(t != nil && t.kind == gobStruct, f.name) {
-		return Addr{}
+		return
 	}
 	for i, ok := r.field(-1, len(t.fields)); ok; i, ok = r.field(i, len(t.fields)) {
 		switch f := t.fields[i]; string(f.name) {
@@ -165,7 +165,6 @@ func (r *gobReader) addr(f gobField) (a Addr) {
 			r.skip(f.id, 2)
 		}
 	}
-	return a
 }
 
 // pubKey reads a key's 33 bytes. Whether they are a point of the curve is for those

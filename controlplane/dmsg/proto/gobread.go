@@ -40,10 +40,11 @@ var (
 	errGobLimit  = errors.New("gob is too complex")
 )
 
-// A gobReader reads values from the front of rest. The first failure sticks: all
-// later reads return zero values and take nothing.
+// A gobReader reads values from the front of a message. The first failure sticks:
+// all later reads return zero values and take nothing.
 type gobReader struct {
-	rest  []byte
+	rest  []byte // of this message
+	more  []byte // the messages behind it
 	err   error
 	types gobTypes
 }
@@ -52,7 +53,14 @@ func (r *gobReader) fail(err error) {
 	if r.err == nil {
 		r.err = err
 	}
-	r.rest = nil
+	r.rest, r.more = nil, nil
+}
+
+// next goes on to the next message.
+func (r *gobReader) next() {
+	r.rest, r.more = r.more, nil
+	msg := r.take()
+	r.rest, r.more = msg, r.rest
 }
 
 // uint reads an unsigned integer: one byte up to 127, or minus the number of bytes
@@ -121,32 +129,26 @@ func (r *gobReader) field(i, n int) (next int, ok bool) {
 }
 
 // openGob reads b up to the inside of its value, which must be a struct, and
-// returns a reader for that and the struct's fields. What follows the value's
-// message is not looked at.
+// returns a reader for that and the struct's fields. What follows the value is not
+// looked at.
 func openGob(b []byte) (*gobReader, []gobField) {
-	r := &gobReader{rest: b}
-	for r.err == nil {
-		msg := r.take()
-		behind := r.rest
-		r.rest = msg
+	r := &gobReader{more: b}
+	for r.next(); r.err == nil; r.next() {
 		id := r.int()
-		if id >= 0 {
-			t := r.types.find(id)
-			if r.err == nil && (t == nil || t.kind != gobStruct) {
-				r.fail(errGobKind)
-				break
+		if id < 0 {
+			if r.define(id); len(r.rest) > 0 {
+				r.fail(errGobType)
 			}
-			if r.err != nil {
-				break
-			}
-			return r, t.fields
+			continue
 		}
-		r.define(id)
-		if r.err == nil && len(r.rest) > 0 {
+		t := r.types.find(id)
+		switch {
+		case t == nil:
 			r.fail(errGobType)
-		}
-		if r.err == nil {
-			r.rest = behind
+		case t.kind != gobStruct:
+			r.fail(errGobKind)
+		default:
+			return r, t.fields
 		}
 	}
 	return r, nil
@@ -177,14 +179,8 @@ func (r *gobReader) skip(id int64, depth int) {
 	case gobBytes, gobString:
 		r.take()
 		return
-	case gobInterface: // name of the type inside, its number, its bytes; no name is nil
-		if name := r.take(); len(name) == 0 {
-			return
-		}
-		if r.int() < 0 {
-			r.fail(errGobType)
-		}
-		r.take()
+	case gobInterface:
+		r.skipInterface()
 		return
 	}
 	t := r.types.find(id)
@@ -199,7 +195,7 @@ func (r *gobReader) skip(id int64, depth int) {
 		}
 	case gobArray, gobSlice:
 		n := r.uint()
-		if t.kind == gobArray && n != t.len {
+		if t.kind == gobArray && n != uint64(t.len) {
 			r.fail(errGobNumber)
 		}
 		for ; n > 0 && r.err == nil; n-- {
@@ -213,4 +209,25 @@ func (r *gobReader) skip(id int64, depth int) {
 	case gobBinary, gobOpaque:
 		r.take()
 	}
+}
+
+// skipInterface reads what an interface holds: the name of a type, none for nil;
+// the type's number; the value as a byte string. The encoder may notice only here
+// that it has to define the type first. Then the message ends behind the first
+// definition, each further one is a message too, and the value goes on in another;
+// inside another interface's byte string the lengths are there but go unused.
+func (r *gobReader) skipInterface() {
+	if name := r.take(); len(name) == 0 {
+		return
+	}
+	id := r.int()
+	for ; id < 0; id = r.int() {
+		r.define(id)
+		if len(r.rest) == 0 {
+			r.next()
+		} else {
+			r.uint()
+		}
+	}
+	r.take()
 }

@@ -18,7 +18,7 @@ type gobType struct {
 	id        int64
 	kind      gobKind
 	key, elem int64 // types of a map's keys; of elements
-	len       uint64
+	len       int64
 	fields    []gobField
 }
 
@@ -33,8 +33,7 @@ type gobTypes struct {
 	fields int
 }
 
-// find returns the definition of id, or nil. It is good until the next one is
-// added.
+// find returns the definition of id, or nil. It never changes.
 func (t *gobTypes) find(id int64) *gobType {
 	for i := range t.defs {
 		if t.defs[i].id == id {
@@ -64,22 +63,22 @@ func (r *gobReader) define(id int64) {
 		switch i {
 		case 0:
 			t.kind = gobArray
-			r.defineParts(nil, &t.elem, &t.len)
+			t.elem, t.len = r.defineOther(2)
 		case 1:
 			t.kind = gobSlice
-			r.defineParts(nil, &t.elem, nil)
+			t.elem, _ = r.defineOther(1)
 		case 2:
 			t.kind = gobStruct
 			t.fields = r.defineStruct()
 		case 3:
 			t.kind = gobMap
-			r.defineParts(&t.key, &t.elem, nil)
+			t.key, t.elem = r.defineOther(2)
 		case 5:
 			t.kind = gobBinary
-			r.defineParts(nil, nil, nil)
+			r.defineOther(0)
 		default:
 			t.kind = gobOpaque
-			r.defineParts(nil, nil, nil)
+			r.defineOther(0)
 		}
 	}
 	if t.kind == gobUndefined {
@@ -90,28 +89,20 @@ func (r *gobReader) define(id int64) {
 	}
 }
 
-// defineParts reads the definition of anything but a struct: what all have in
-// common, then those of key type, element type and length that it has.
-func (r *gobReader) defineParts(key, elem *int64, length *uint64) {
-	parts := make([]func(), 1, 3)
-	parts[0] = r.defineCommon
-	for _, p := range []*int64{key, elem} {
-		if p != nil {
-			parts = append(parts, func() { *p = r.int() })
+// defineOther reads the definition of anything but a struct: what all have in
+// common, then n numbers, at most two.
+func (r *gobReader) defineOther(n int) (first, second int64) {
+	for i, ok := r.field(-1, 1+n); ok; i, ok = r.field(i, 1+n) {
+		switch i {
+		case 0:
+			r.defineCommon()
+		case 1:
+			first = r.int()
+		case 2:
+			second = r.int()
 		}
 	}
-	if length != nil {
-		parts = append(parts, func() {
-			if n := r.int(); n >= 0 {
-				*length = uint64(n)
-			} else {
-				r.fail(errGobNumber)
-			}
-		})
-	}
-	for i, ok := r.field(-1, len(parts)); ok; i, ok = r.field(i, len(parts)) {
-		parts[i]()
-	}
+	return first, second
 }
 
 // defineStruct reads the definition of a struct: what all have in common, then

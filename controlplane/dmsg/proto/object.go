@@ -107,7 +107,7 @@ func readFramed(r io.Reader, buf []byte, least, most int) ([]byte, error) {
 		from := len(body)
 		body = grow(body, min(n-from, max(step, cap(body)-from)))
 		if _, err := io.ReadFull(r, body[from:]); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err
