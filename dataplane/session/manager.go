@@ -26,7 +26,8 @@ type Upper interface {
 
 	// SessionUp and SessionDown follow a session, one at a time and never on a
 	// packet worker. Down means that nothing has come back for ten seconds, or that
-	// the last route is gone; up may follow again.
+	// the last route is gone; up may follow again. Where a session has been replaced
+	// by another to the same peer meanwhile, that one carries on, and no end is told.
 	SessionUp(s *Session)
 	SessionDown(s *Session, err error)
 }

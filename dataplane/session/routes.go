@@ -161,14 +161,13 @@ func (u routeIDs) draw(random func() uint32) uint32 {
 }
 
 // add puts r among the session's routes. If there are keys already, it is bound
-// under them.
+// under them. Keys that change meanwhile find it here: adopt takes the same lock.
 func (s *Session) add(r *route) {
-	now := ns(s.m.links.Now())
-	ep := s.ring.SendEpoch(now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.routes = append(s.routes, r)
-	if ep != nil && r.direct == nil {
+	s.ids[r.id] = true // adopt, since it was drawn, may have forgotten it
+	if ep := s.ring.SendEpoch(ns(s.m.links.Now())); ep != nil && r.direct == nil {
 		r.prepare(ep)
 	}
 }

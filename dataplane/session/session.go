@@ -88,6 +88,9 @@ func (s *Session) confirm(ep *epoch) {
 func (s *Session) adopt(ep *epoch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ring.SendEpoch(ep.Made()) != ep {
+		return // newer ones have overtaken these
+	}
 	clear(s.ids)
 	for _, r := range s.routes {
 		s.ids[r.id] = true

@@ -46,6 +46,12 @@ func (m *Manager) tick() (busy bool) {
 	m.ticking = all
 	ended := m.ended
 	m.ended = nil
+	for _, s := range ended {
+		// What ran over s goes on over the session that the peer has now.
+		if heir := m.sessions[s.peer]; heir != nil && s.up {
+			heir.up, s.up = true, false
+		}
+	}
 	m.mu.Unlock()
 	for _, s := range ended {
 		if s.up {
