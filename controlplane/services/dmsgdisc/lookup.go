@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
-	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
@@ -30,10 +29,8 @@ func (s *Service) lookup(ctx context.Context, pk cipher.PubKey) *item {
 	if err != nil {
 		return nil // gone, or the store is: follow will find out
 	}
-	if it.Version <= s.mirror.version(pk) {
-		return nil // known to be deleted or expired
-	}
-	s.take(store.Item{Key: keyOf(pk), Value: it.Value, Version: it.Version, Expires: it.Expires})
+	it.Key = keyOf(pk)
+	s.take(it)
 	return s.mirror.get(pk, s.o.Now())
 }
 

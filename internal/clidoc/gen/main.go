@@ -9,6 +9,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"github.com/skyminer/skywire/controlplane/ctl"
+	"github.com/skyminer/skywire/controlplane/services"
 	"github.com/skyminer/skywire/controlplane/visor"
 	"github.com/skyminer/skywire/controlplane/visor/config"
 	"github.com/skyminer/skywire/internal/clidoc"
@@ -27,6 +28,7 @@ func run(dir string) error {
 	programs := []*kingpin.Application{
 		ctl.New(os.Stdout, os.Stderr, "", "").Application(),
 		visor.NewCommand(os.Stdout, os.Stderr, "", false).Application(),
+		services.NewCommand(os.Stdout, os.Stderr, "", false).Application(),
 	}
 	for _, app := range programs {
 		for name, text := range clidoc.Pages(app.Model(), config.Dir()) {
