@@ -217,6 +217,7 @@ func TestNumbersAreNeverReused(t *testing.T) {
 	}
 	for range 50 { // new keys, announced twice
 		ep := noise.NewEpoch(noise.Keys{}, 0, 0, epochState{first: r})
+		b.s.ring.InstallInitiator(ep, 0)
 		for range 2 {
 			b.s.adopt(ep)
 			before := r.send.Load().counter.Used()
