@@ -18,7 +18,14 @@ const DHLen = cipher.PubKeyLen
 //
 // Noise hands secret keys over as bytes; those that are Static's are multiplied
 // through its blinding, all others are ephemeral and are not. Static may be nil.
-type Secp256k1 struct{ Static *cipher.StaticKey }
+//
+// Where Known is not nil it is Static's shared secret with Peer, which is then not
+// computed.
+type Secp256k1 struct {
+	Static *cipher.StaticKey
+	Peer   cipher.PubKey
+	Known  *[32]byte
+}
 
 var _ flynn.DHFunc = Secp256k1{}
 
@@ -40,10 +47,13 @@ func (d Secp256k1) DH(secret, public []byte) ([]byte, error) {
 		shared [32]byte
 		err    error
 	)
-	if d.Static != nil && d.Static.Is(secret) {
-		shared, err = d.Static.ECDH(cipher.PubKey(public))
-	} else {
-		shared, err = cipher.ECDH(cipher.SecKey(secret), cipher.PubKey(public))
+	switch pk := cipher.PubKey(public); {
+	case d.Static == nil || !d.Static.Is(secret):
+		shared, err = cipher.ECDH(cipher.SecKey(secret), pk)
+	case d.Known != nil && pk == d.Peer:
+		shared = *d.Known
+	default:
+		shared, err = d.Static.ECDH(pk)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("noise: %w", err)

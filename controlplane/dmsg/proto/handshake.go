@@ -144,11 +144,20 @@ func readMessage(r io.Reader, h *noise.Handshake) error {
 	return err
 }
 
+// newKK starts a stream handshake.
+func (id *Identity) newKK(initiator bool, remote cipher.PubKey, random io.Reader) (*noise.Handshake, error) {
+	shared, err := id.sharedWith(remote)
+	if err != nil {
+		return nil, err
+	}
+	return noise.NewHandshake(noise.Config{
+		Pattern: noise.KK, Initiator: initiator, Static: id.static, Peer: remote, Shared: shared, Rand: random,
+	})
+}
+
 // initiate is Initiate with a source for the ephemeral key.
 func (id *Identity) initiate(remote cipher.PubKey, random io.Reader) (*Initiator, []byte, error) {
-	h, err := noise.NewHandshake(noise.Config{
-		Pattern: noise.KK, Initiator: true, Static: id.static, Peer: remote, Rand: random,
-	})
+	h, err := id.newKK(true, remote, random)
 	if err != nil {
 		return nil, nil, fmt.Errorf("dmsg: stream handshake: %w", err)
 	}
@@ -161,7 +170,7 @@ func (id *Identity) initiate(remote cipher.PubKey, random io.Reader) (*Initiator
 
 // respond is Respond with a source for the ephemeral key.
 func (id *Identity) respond(remote cipher.PubKey, msg1 []byte, random io.Reader) ([]byte, *SendStream, *RecvStream, error) {
-	h, err := noise.NewHandshake(noise.Config{Pattern: noise.KK, Static: id.static, Peer: remote, Rand: random})
+	h, err := id.newKK(false, remote, random)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("dmsg: stream handshake: %w", err)
 	}
