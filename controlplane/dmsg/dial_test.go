@@ -258,7 +258,7 @@ func TestSelfDial(t *testing.T) {
 // Handshakes of one session run in parallel: many dials at once all succeed.
 func TestManyDials(t *testing.T) {
 	a, _, l := pair(t)
-	const dials = 100
+	const dials = 32
 	var wg sync.WaitGroup
 	for range dials {
 		wg.Go(func() {
