@@ -41,13 +41,3 @@ func TestAmongThemselves(t *testing.T) {
 		t.Fatalf("1 MiB came differently, %v", err)
 	}
 }
-
-func must[T any](v T, err error) func(*testing.T) T {
-	return func(t *testing.T) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-}
