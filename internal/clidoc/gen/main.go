@@ -9,6 +9,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"github.com/skyminer/skywire/controlplane/ctl"
+	"github.com/skyminer/skywire/controlplane/dmsg/relay/daemon"
 	"github.com/skyminer/skywire/controlplane/services"
 	"github.com/skyminer/skywire/controlplane/visor"
 	"github.com/skyminer/skywire/controlplane/visor/config"
@@ -28,6 +29,7 @@ func run(dir string) error {
 	programs := []*kingpin.Application{
 		ctl.New(os.Stdout, os.Stderr, "", "").Application(),
 		visor.NewCommand(os.Stdout, os.Stderr, "", false).Application(),
+		daemon.NewCommand(os.Stdout, os.Stderr, "", false).Application(),
 		services.NewCommand(os.Stdout, os.Stderr, "", false).Application(),
 	}
 	for _, app := range programs {
