@@ -15,6 +15,7 @@ const (
 	DropLimit                       // over the transit limit
 	DropRefused                     // the next link did not take it
 	DropDirect                      // forwarded, it would pass for a packet of our own
+	DropHint                        // a route error while too many waited
 	numDropReasons
 )
 
@@ -27,6 +28,7 @@ var dropNames = [numDropReasons]string{
 	DropLimit:     "limit",
 	DropRefused:   "refused",
 	DropDirect:    "direct_label",
+	DropHint:      "route_error",
 }
 
 // String returns the name that metrics and people see.

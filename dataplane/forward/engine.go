@@ -80,30 +80,32 @@ type Engine struct {
 	ports   ports
 	transit int // forwarding rules among rules
 
+	hints  chan hint // route errors that wait for the engine's goroutine
 	cancel context.CancelFunc
-	swept  chan struct{} // closed when the sweeper has ended
+	ended  chan struct{} // closed when that has ended
 }
 
-// New returns an empty table and starts the goroutine that removes expired rules;
-// Close ends it.
+// New returns an empty table and starts the goroutine that removes expired rules and
+// passes route errors on; Close ends it.
 func New(cfg Config) *Engine {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &Engine{
 		cfg:    cfg,
 		rules:  make(map[packet.Label]*Rule),
 		ports:  ports{byPeer: make(map[cipher.PubKey][]*port), egress: make(map[cipher.PubKey]map[packet.Label]*Egress)},
+		hints:  make(chan hint, maxHints),
 		cancel: cancel,
-		swept:  make(chan struct{}),
+		ended:  make(chan struct{}),
 	}
 	e.meter.setMbps(cfg.Transit.MaxMbps)
-	go e.sweep(ctx)
+	go e.run(ctx)
 	return e
 }
 
-// Close stops the sweeper. Close the link engine first: rules stay in force.
+// Close stops the engine's goroutine. Close the link engine first: rules stay in force.
 func (e *Engine) Close() {
 	e.cancel()
-	<-e.swept
+	<-e.ended
 }
 
 // HandleBurst forwards and delivers the packets of b, run by run. See link.Handler.
@@ -197,49 +199,8 @@ func (e *Engine) refuse(p *port, why DropReason, code uint8, mtu int, label pack
 	p.out.SendRouteError(code, mtu, label)
 }
 
-// RouteError passes a neighbour's hint on, one hop back towards the beginning of
-// the route, or to the session floor if the route begins here. See link.Handler.
-func (e *Engine) RouteError(l *link.Link, code uint8, mtu int, label packet.Label) {
-	v, ok := e.links.Load(l)
-	if !ok {
-		return
-	}
-	p := v.(*port)
-	e.mu.Lock()
-	g := e.ports.egress[p.peer][label]
-	var back *port
-	if g != nil && g.rule != nil {
-		if back = g.rule.lastIn.Load(); back == nil || !back.up {
-			back = e.ports.best(g.rule.in)
-		}
-	}
-	e.mu.Unlock()
-	switch {
-	case g == nil || g.port.Load() != p: // not ours, or not sent there any more
-	case g.origin != nil:
-		g.origin.RouteError(code, mtu)
-	case back != nil:
-		back.out.SendRouteError(code, mtu, g.rule.label)
-	}
-}
-
+// sweepEvery is how often rules are looked at that no probe has passed for their TTL.
 const sweepEvery = time.Second
-
-// sweep removes rules that no probe has passed for their TTL.
-func (e *Engine) sweep(ctx context.Context) {
-	defer close(e.swept)
-	start := time.Now()
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			e.expire(time.Since(start))
-		}
-	}
-}
 
 // expire removes what ran out by now. A rule's time starts at the first sweep that
 // sees it, so packet workers need no clock of ours.

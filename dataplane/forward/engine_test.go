@@ -285,18 +285,18 @@ func TestRouteErrorsTravelBack(t *testing.T) {
 	if g.Link() != out.id || g.Label() != 71 {
 		t.Errorf("egress = %p %d, want the link to b and 71", g.Link(), g.Label())
 	}
-	e.RouteError(out.id, CodeTooBig, 1216, 70)
+	e.passOn(hint{out.id, CodeTooBig, 1216, 70})
 	if want := []routeError{{CodeTooBig, 1216, 7}}; !slices.Equal(in.told, want) {
 		t.Errorf("in was told %+v, want %+v", in.told, want)
 	}
-	e.RouteError(out.id, CodeLinkDown, 0, 71)
+	e.passOn(hint{out.id, CodeLinkDown, 0, 71})
 	if want := []routeError{{code: CodeLinkDown}}; !slices.Equal(origin.got, want) {
 		t.Errorf("origin got %+v, want %+v", origin.got, want)
 	}
-	e.RouteError(stranger.id, CodeTooBig, 1216, 70) // not the neighbour that the rule sends to
-	e.RouteError(out.id, CodeTooBig, 1216, 72)      // nobody sends under it
+	e.passOn(hint{stranger.id, CodeTooBig, 1216, 70}) // not the neighbour that the rule sends to
+	e.passOn(hint{out.id, CodeTooBig, 1216, 72})      // nobody sends under it
 	e.RemoveEgress(g)
-	e.RouteError(out.id, CodeLinkDown, 0, 71)
+	e.passOn(hint{out.id, CodeLinkDown, 0, 71})
 	if len(in.told) != 1 || len(origin.got) != 1 {
 		t.Errorf("told %v, origin %v; want no more", in.told, origin.got)
 	}

@@ -53,8 +53,8 @@ type Egress struct {
 // An Origin is the beginning of a route, which wants to hear what becomes of it.
 type Origin interface {
 	// RouteError is a hint that packets under the Egress's label are lost: code
-	// and mtu as in docs/wire.md section 4.3. It may run on a packet worker and
-	// must not block or call the Engine.
+	// and mtu as in docs/wire.md section 4.3. It runs on the engine's
+	// goroutine and must not block or call the Engine.
 	RouteError(code uint8, mtu int)
 }
 
