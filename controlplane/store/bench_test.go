@@ -22,7 +22,7 @@ const benchKeys = 10000
 func benchKey(i int64) string { return fmt.Sprintf("dmsg/entry/%066x", i%benchKeys) }
 
 func BenchmarkBolt(b *testing.B) {
-	run(b, openBolt(b, filepath.Join(b.TempDir(), "x.db"), store.DefaultOptions()))
+	run(b, openBolt(b, filepath.Join(b.TempDir(), "x.db"), patient()))
 }
 
 func BenchmarkRedis(b *testing.B) { run(b, open(b, redistest.Start(b).URL(), patient())) }

@@ -26,7 +26,7 @@ const writerEnv = "STORE_TEST_WRITER"
 
 // writeUntilKilled prints each key once its write was acknowledged.
 func writeUntilKilled(url string) {
-	s, err := store.Open(context.Background(), url, store.DefaultOptions())
+	s, err := store.Open(context.Background(), url, patient())
 	if err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)
@@ -91,7 +91,7 @@ func TestBoltKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.db")
 	for round := range 3 {
 		keys := acknowledged(t, "bolt://"+path, 200, func(c *exec.Cmd) { c.Process.Kill() })
-		s, err := store.OpenBolt(t.Context(), path, store.DefaultOptions())
+		s, err := store.OpenBolt(t.Context(), path, patient())
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
@@ -174,7 +174,7 @@ func TestBoltBadFiles(t *testing.T) {
 // TestBoltSweep: what has expired leaves the file, in steps, and nothing else does.
 func TestBoltSweep(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.db")
-	c, o := newClock(), store.DefaultOptions()
+	c, o := newClock(), patient()
 	o.Now, o.Sweep = c.now, time.Millisecond
 	s := openBolt(t, path, o)
 	var wg sync.WaitGroup
@@ -209,7 +209,7 @@ func TestBoltSweep(t *testing.T) {
 // TestBoltListBounded: a page looks at a bounded number of records even where
 // thousands that have expired wait for the sweep.
 func TestBoltListBounded(t *testing.T) {
-	c, o := newClock(), store.DefaultOptions()
+	c, o := newClock(), patient()
 	o.Now, o.Sweep = c.now, time.Hour
 	s := openBolt(t, filepath.Join(t.TempDir(), "x.db"), o)
 	var wg sync.WaitGroup

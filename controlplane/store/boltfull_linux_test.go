@@ -27,7 +27,7 @@ func TestBoltDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Unmount(dir, unix.MNT_DETACH)
-	s := openBolt(t, filepath.Join(dir, "x.db"), store.DefaultOptions())
+	s := openBolt(t, filepath.Join(dir, "x.db"), patient())
 	var full error
 	n := 0
 	for ; n < 1000 && full == nil; n++ {

@@ -58,10 +58,11 @@ func (o Options) Validate() error {
 // sets what stands before every key in Redis (skywire:); Sentinels that ask for a
 // password of their own get it with ?sentinel_user=…&sentinel_password=….
 //
-// A file is made with mode 0600 and belongs to one process at a time. Redis 6 or
-// newer is expected to keep what it has acknowledged: appendonly yes, and for
-// Sentinel and Cluster min-replicas-to-write 1; maxmemory-policy noeviction. What it
-// is set to instead is logged as a warning.
+// A file is made with mode 0600 and belongs to one process at a time. Redis, 6 or
+// newer, must be set up to keep what it has acknowledged: appendonly yes, appendfsync
+// always (with everysec a crash can lose two seconds), maxmemory-policy noeviction,
+// and for Sentinel and Cluster min-replicas-to-write 1, which narrows what a failover
+// can lose to what was under way. Settings that lose more are logged as warnings.
 //
 // It fails with ErrInvalid for a url it does not understand and with ErrUnavailable
 // where nobody answers. No error shows the password.

@@ -326,7 +326,7 @@ func TestRedisSentinelFailover(t *testing.T) {
 }
 
 func TestOpenRedisErrors(t *testing.T) {
-	server := redistest.Start(t, "--requirepass", "right", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+	server := redistest.Start(t, "--requirepass", "right", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", "--appendfsync", "everysec")
 	cluster := redistest.Start(t, "--cluster-enabled", "yes")
 	cluster.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
 	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(cluster.Do("CLUSTER", "INFO"), "cluster_state:ok"); {
@@ -360,7 +360,7 @@ func TestOpenRedisErrors(t *testing.T) {
 	o.Log = zerolog.New(&log)
 	s := open(t, "redis://:right@"+server.Addr+"/2", o)
 	eventually(t, "with the right password", puts(s, "k"))
-	if !strings.Contains(log.String(), "allkeys-lru") {
-		t.Errorf("no warning about evictions: %q", log.String())
+	if n := strings.Count(log.String(), `"level":"warn"`); n != 2 || !strings.Contains(log.String(), "allkeys-lru") || !strings.Contains(log.String(), "everysec") {
+		t.Errorf("want warnings about evictions and syncs: %q", log.String())
 	}
 }

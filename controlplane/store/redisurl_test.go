@@ -123,20 +123,6 @@ func TestLexEnd(t *testing.T) {
 	}
 }
 
-func TestWarnings(t *testing.T) {
-	for info, want := range map[string]int{
-		"# Persistence\r\naof_enabled:1\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n": 0,
-		"aof_enabled:1\r\nmaxmemory:5\r\nmaxmemory_policy:noeviction\r\n":                   0,
-		"aof_enabled:0\r\nmaxmemory:5\r\nmaxmemory_policy:noeviction\r\n":                   1,
-		"aof_enabled:0\r\nmaxmemory:5\r\nmaxmemory_policy:volatile-ttl\r\n":                 2,
-		"": 0,
-	} {
-		if got := warnings(info); len(got) != want {
-			t.Errorf("%q: %q, want %d warnings", info, got, want)
-		}
-	}
-}
-
 func TestParseNotice(t *testing.T) {
 	for m, want := range map[string]Change{
 		"":                                         {},

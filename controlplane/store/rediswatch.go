@@ -3,9 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -95,54 +93,4 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// inspect checks that the servers serve us, and warns of settings with which they
-// lose what they have acknowledged.
-func (r *Redis) inspect(ctx context.Context, c redisConfig) error {
-	own, end, err := r.begin(ctx)
-	if err != nil {
-		return err
-	}
-	err = r.client.Do(own, r.client.B().Get().Key(r.shards[0].version).Build()).Error()
-	if rueidis.IsRedisNil(err) {
-		err = nil
-	}
-	if err := end(err); err != nil {
-		return err
-	}
-	for addr, node := range r.client.Nodes() {
-		// A replica may be down, or INFO forbidden: that does not matter here.
-		own, end, err := r.begin(ctx)
-		if err != nil {
-			return err
-		}
-		info, err := node.Do(own, node.B().Info().Build()).ToString()
-		if end(err) != nil {
-			continue
-		}
-		if c.mode == modeSingle && strings.Contains(info, "cluster_enabled:1") {
-			return fmt.Errorf("%w: the redis at %s belongs to a cluster; write redis+cluster://", ErrInvalid, addr)
-		}
-		for _, w := range warnings(info) {
-			r.o.Log.Warn().Str("redis", addr).Msg(w)
-		}
-	}
-	return nil
-}
-
-// warnings returns what is dangerous about a server, from its answer to INFO.
-func warnings(info string) (out []string) {
-	fields := make(map[string]string)
-	for line := range strings.Lines(info) {
-		k, v, _ := strings.Cut(strings.TrimSpace(line), ":")
-		fields[k] = v
-	}
-	if fields["aof_enabled"] == "0" {
-		out = append(out, "appendonly is off: a restart loses the last writes")
-	}
-	if p, ok := fields["maxmemory_policy"]; ok && p != "noeviction" && fields["maxmemory"] != "0" {
-		out = append(out, "maxmemory-policy "+p+" throws entries away; set noeviction")
-	}
-	return out
 }

@@ -23,8 +23,9 @@ const (
 	Lost
 )
 
-// A Change is a notice for caches. It is a hint: it comes soon after the write,
-// in order for one key, and not always (then there is a Resync).
+// A Change is a notice for caches. It is a hint: it comes soon after the write, in
+// order for one key, and not always (then there is a Resync). It may overtake the
+// answer to a read that began before the write: a cache keeps the higher version.
 type Change struct {
 	Kind    Kind
 	Key     string // for Written and Deleted

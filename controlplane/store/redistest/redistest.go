@@ -49,11 +49,12 @@ func need(t testing.TB, program string) string {
 	return path
 }
 
-// Start starts one server that keeps what it has acknowledged over a restart. args
-// are further settings (--name, value).
+// Start starts one server that keeps what it has acknowledged even over a kill -9.
+// (With the usual appendfsync everysec it answers before it writes while a sync is
+// under way.) args are further settings (--name, value).
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	return start(t, append([]string{"--appendonly", "yes", "--save", ""}, args...)...)
+	return start(t, append([]string{"--appendonly", "yes", "--appendfsync", "always", "--save", ""}, args...)...)
 }
 
 // start starts a server. Its port was free a moment ago; should somebody else have

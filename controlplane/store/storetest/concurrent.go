@@ -111,7 +111,6 @@ func synced(t *testing.T, w *store.Watcher) {
 
 func watch(t *testing.T, f Fixture) {
 	s := f.Store
-	put(t, s, "a/before", "", 0, store.Always())
 	w, err := s.Watch("a/")
 	if err != nil {
 		t.Fatal(err)
