@@ -3,6 +3,7 @@
 package aead
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/big"
 	"math/rand/v2"
@@ -134,8 +135,8 @@ func TestTagLimits(t *testing.T) {
 		pattern{"r = 1", func(p []byte) { fill(0)(p); p[0] = 1 }},
 		pattern{"r = 2, s full", func(p []byte) { fill(0)(p[:16]); fill(0xff)(p[16:]); p[0] = 2 }},
 	)
-	lengths := []int{0, 1, 15, 16, 17, 63, 127, 128, 129, 239, 240, 255, 256, 257, 1343, 4096, 16_383}
-	for n := 256; n < 256+2*512; n += 16 { // every count of groups and of blocks in the first one
+	lengths := []int{0, 1, 15, 16, 17, 63, 127, 128, 129, 159, 160, 161, 1343, 4096, 16_383}
+	for n := 128; n < 128+2*512; n += 16 { // every count of groups and of blocks in the first one
 		lengths = append(lengths, n, n+7)
 	}
 	for _, k := range keys {
@@ -207,5 +208,53 @@ func choose(r *rand.ChaCha8, n int, target *big.Int) []byte {
 			text[i] = byte(new(big.Int).Rsh(first, uint(8*i)).Uint64())
 		}
 		return text
+	}
+}
+
+// A text with a wrong tag is not decrypted at all, not even to be cleared later.
+func TestOpenPacketChecksFirst(t *testing.T) {
+	needWide(t)
+	var (
+		key   [KeyLen]byte
+		nonce [NonceLen]byte
+	)
+	for _, n := range []int{1, 64, 100, 448, 449, maxPacket} {
+		sealed := New(key).Seal(nil, nonce[:], make([]byte, n), nil)
+		tag := [TagLen]byte(sealed[n:])
+		dst := bytes.Repeat([]byte{0xa5}, n)
+		tag[TagLen-1] ^= 0x80
+		if openPacket(dst, sealed[:n], &key, &nonce, &tag, nil) || !bytes.Equal(dst, bytes.Repeat([]byte{0xa5}, n)) {
+			t.Errorf("%d bytes with a wrong tag were decrypted", n)
+		}
+		tag[TagLen-1] ^= 0x80
+		if !openPacket(dst, sealed[:n], &key, &nonce, &tag, nil) || !bytes.Equal(dst, make([]byte, n)) {
+			t.Errorf("%d bytes with their tag were not decrypted", n)
+		}
+	}
+}
+
+func TestInexact(t *testing.T) {
+	b := make([]byte, 100)
+	tests := []struct {
+		name string
+		x, y []byte
+		want bool
+	}{
+		{"the same", b, b, false},
+		{"same start", b, b[:50], false},
+		{"side by side", b[:50], b[50:], false},
+		{"one byte shared", b[:51], b[50:], true},
+		{"inside", b, b[10:20], true},
+		{"nothing inside", b, b[10:10], false},
+		{"nil", b, nil, false},
+		{"elsewhere", b, make([]byte, 100), false},
+	}
+	for _, tt := range tests {
+		if got := inexact(tt.x, tt.y); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+		if got := inexact(tt.y, tt.x); got != tt.want {
+			t.Errorf("%s, the other way round: %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }

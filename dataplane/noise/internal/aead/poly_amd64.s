@@ -93,7 +93,7 @@ GLOBL eightUp<>(SB), RODATA|NOPTR, $64
 
 // Texts shorter than this many bytes go through scalar: the powers would take
 // longer than they save. It must be 128 or more: eight blocks are loaded at once.
-#define VECTOR_MIN 256
+#define VECTOR_MIN 160
 
 // h = h * r mod p, where p need not be taken off to the last. In and out R8 (low),
 // R9, R10 (bits 128 and up, at most 6 in, at most 4 out). r is R11 (low), R12; R13
