@@ -271,6 +271,13 @@ func (st *Stream) shake() error {
 		return err
 	}
 	response, err := proto.Signed(signed).Response(request.Hash(), st.remote.PK)
+	if errors.Is(err, proto.ErrRespSignature) {
+		// A relay cannot sign for the peer. Ours says with its own key why it refuses;
+		// the deployed software takes that for a bad signature and fails as well.
+		if own, bad := proto.Signed(signed).Response(request.Hash(), hop.Remote()); bad == nil && !own.Accepted {
+			return own.Err()
+		}
+	}
 	if err != nil {
 		return err
 	}
