@@ -320,7 +320,7 @@ func (c *Client) drain(s *session) {
 	c.drained[s] = struct{}{}
 	c.vacate(s)
 	s.draining = true
-	c.relays.failed(s.server) // it will be back, but not at once
+	c.relays.drains(s.server)
 	c.log.Info().Stringer("relay", s.server).Msg("relay asks its clients to move")
 	c.events.post(Event{Kind: EventDrain, Server: s.server, Addr: s.addr})
 	poke(c.wake)

@@ -48,6 +48,9 @@ type Config struct {
 	Budget *yamux.Budget
 	// KeepAlive is how often an idle session is asked for a sign of life.
 	KeepAlive time.Duration
+	// Patience is how long a relay may take nothing, or leave that question unanswered,
+	// before the session counts as dead.
+	Patience time.Duration
 	// OnEvent is told what happens to sessions and to the own entry. Calls come one at a
 	// time, in order, and should not take long: the next one waits, the client does not.
 	OnEvent func(Event)
@@ -62,6 +65,7 @@ func DefaultConfig() Config {
 		// Half of what the deployed software takes: a dead connection, after a laptop's
 		// nap or a change of network, is noticed in that time.
 		KeepAlive: 15 * time.Second,
+		Patience:  10 * time.Second,
 		Log:       zerolog.Nop(),
 	}
 }
@@ -90,8 +94,8 @@ func (c *Config) Validate() error {
 	if c.DialContext == nil {
 		add("no function to open connections with")
 	}
-	if c.KeepAlive <= 0 {
-		add("keep-alive of %v", c.KeepAlive)
+	if c.KeepAlive <= 0 || c.Patience <= 0 {
+		add("keep-alive of %v, patience of %v", c.KeepAlive, c.Patience)
 	}
 	return errors.Join(errs...)
 }

@@ -84,6 +84,9 @@ func (k *keeper) round(ctx context.Context) time.Duration {
 	k.c.tidy()
 	again := tidyEvery
 	missing := k.c.settle()
+	if missing == 0 && k.misses > 0 {
+		k.misses, k.askAgain = 0, time.Now().Add(jitter(listLife))
+	}
 	if missing == 0 && k.c.cfg.MinSessions != AllServers {
 		for _, f := range k.flights {
 			f.cancel()
@@ -192,14 +195,12 @@ func (k *keeper) listed(l listing) {
 	} else {
 		k.c.log.Warn().Err(l.err).Msg("the discovery names no relays")
 	}
-	switch {
-	case l.err == nil && k.c.settle() == 0:
-		k.misses = 0
+	if l.err == nil && k.misses == 0 {
 		k.askAgain = time.Now().Add(jitter(listLife))
-	default:
-		k.askAgain = time.Now().Add(jitter(min(listFirst<<min(k.misses, 10), listMost)))
-		k.misses++
+		return
 	}
+	k.askAgain = time.Now().Add(jitter(min(listFirst<<min(k.misses, 10), listMost)))
+	k.misses++
 }
 
 // settle makes kept as many sessions as there should be, and returns how many are

@@ -78,8 +78,9 @@ func (r *testRelay) kill() {
 	r.wg.Wait()
 }
 
-// goAway asks all clients to move.
+// goAway asks all clients to move and takes no new ones.
 func (r *testRelay) goAway() {
+	r.ln.Close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.sessions {

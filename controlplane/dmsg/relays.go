@@ -16,6 +16,8 @@ const (
 	// backoffMost; both ± 50 %.
 	backoffFirst = 500 * time.Millisecond
 	backoffMost  = 20 * time.Second
+	// drainPause is how long a relay is left alone that asks its clients to move, ± 50 %.
+	drainPause = 20 * time.Second
 	// steady is how long a session must have lived to count as no failure.
 	steady = 30 * time.Second
 	// rttHalf is the round trip at which a relay is half as attractive as one next door.
@@ -106,6 +108,13 @@ func (r *relays) failed(pk cipher.PubKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.of(pk).fail()
+}
+
+// drains records that pk wants no clients for a while.
+func (r *relays) drains(pk cipher.PubKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.of(pk).until = time.Now().Add(jitter(drainPause))
 }
 
 // of returns the record of pk. mu is held.

@@ -20,8 +20,6 @@ const (
 	connectTimeout = 10 * time.Second
 	// pingTimeout is how long a session that is under suspicion has to answer.
 	pingTimeout = 5 * time.Second
-	// writeTimeout ends a session whose relay takes or answers nothing for that long.
-	writeTimeout = 10 * time.Second
 	// maxStreams bounds the streams of one session; newer foreign relays have 2048.
 	maxStreams = 16384
 )
@@ -80,7 +78,7 @@ func (c *Client) connect(ctx context.Context, entry *disc.Entry) (*session, erro
 	mux, err := yamux.New(conn, yamux.Config{
 		Client:       true,
 		KeepAlive:    c.cfg.KeepAlive,
-		WriteTimeout: writeTimeout,
+		WriteTimeout: c.cfg.Patience,
 		MaxStreams:   maxStreams,
 		Budget:       c.cfg.Budget,
 		Log:          c.log.With().Stringer("relay", entry.Static).Logger(),
