@@ -22,7 +22,7 @@ var (
 var (
 	errPeerProtocol = errors.New("yamux: the peer says that we broke the protocol")
 	errPeerInternal = errors.New("yamux: the peer says that it failed")
-	errNotReading   = fmt.Errorf("%w: it provokes answers and does not read them", ErrProtocol)
+	errNotReading   = fmt.Errorf("%w: it does not read what it provokes", ErrProtocol)
 )
 
 // violation returns an ErrProtocol that says what the peer did.

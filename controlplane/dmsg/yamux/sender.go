@@ -15,8 +15,8 @@ const (
 	// grant, close and reset at the same moment take a fifth of it.
 	maxControl = 1 << 20
 
-	// maxReflected is how many answers (to pings, to streams refused) may wait for a
-	// peer that asks and does not read.
+	// maxReflected is how many answers (to pings, to streams refused) may wait for
+	// a peer that asks faster than it reads.
 	maxReflected = 4096
 
 	// inlineRounds is how many writes a caller does before it leaves the rest of the
@@ -45,6 +45,7 @@ type sender struct {
 	data      bufQueue      // frames that stay in order: data, FIN, RST
 	bare      int           // those of them without data, which take no room
 	busy      bool          // somebody writes, and owns the fields below
+	gathered  sync.Cond     // reflected went back to 0, or err was set
 	idle      chan struct{} // if not nil: closed at the end of busy
 
 	out batch
@@ -76,12 +77,22 @@ func (s *sender) pushControl(h Header) {
 }
 
 // reflect is pushControl for an answer that the peer can ask for as often as it
-// likes.
+// likes. While too many of them wait it does so too: then the session reads nothing
+// more until the peer reads, or until it is given up for dead.
 func (s *sender) reflect(h Header) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.reflected >= maxReflected && s.err == nil {
+		if !s.busy {
+			s.mu.Unlock()
+			s.flush()
+			s.mu.Lock()
+			continue
+		}
+		s.gathered.Wait()
+	}
 	s.appendControl(h)
 	s.reflected++
-	s.mu.Unlock()
 }
 
 func (s *sender) appendControl(h Header) {
@@ -98,7 +109,7 @@ func (s *sender) appendControl(h Header) {
 func (s *sender) flush() {
 	s.mu.Lock()
 	if s.busy || s.err != nil || !s.pending() {
-		over := s.err == nil && (len(s.control)+s.bare*headroom > maxControl || s.reflected > maxReflected)
+		over := s.err == nil && len(s.control)+s.bare*headroom > maxControl
 		s.mu.Unlock()
 		if over {
 			s.fatal(errNotReading)
@@ -193,6 +204,7 @@ func (s *sender) gather() {
 		s.control = s.out.takeSpare()
 	}
 	s.reflected, s.bare = 0, 0
+	s.gathered.Broadcast()
 	for s.data.head != nil {
 		s.out.add(s.data.pop())
 	}
@@ -225,6 +237,7 @@ func (s *sender) fail(err error) {
 		return
 	}
 	s.err = err
+	s.gathered.Broadcast()
 	s.control = nil
 	s.data.free()
 	if !s.busy {

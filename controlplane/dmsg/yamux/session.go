@@ -62,6 +62,7 @@ func New(conn net.Conn, cfg Config) (*Session, error) {
 	}
 	tune(conn)
 	s.out = sender{conn: conn, raw: newRawWriter(conn), timeout: cfg.WriteTimeout, fatal: s.die, wg: &s.wg}
+	s.out.gathered.L = &s.out.mu
 	s.wg.Add(1)
 	go s.read()
 	s.alive.start(s)
