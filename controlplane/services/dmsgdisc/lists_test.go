@@ -1,0 +1,82 @@
+package dmsgdisc
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/skyminer/skywire/dataplane/cipher"
+)
+
+// Of too many servers those with room are preferred, and the answer begins with
+// those that have the most.
+func TestTooManyServers(t *testing.T) {
+	const many = 2 * maxAvailable
+	chosen := map[bool]int{} // by whether the server has much room
+	for range 20 {
+		var items []*item
+		for n := range many {
+			it := entryItem(n, 1, time.Time{})
+			it.server, it.available = true, 1
+			if n%2 == 0 {
+				it.available = 100
+			}
+			raw, _ := json.Marshal(map[string]int{"n": n, "available": it.available})
+			it.raw = raw
+			items = append(items, it)
+		}
+		var got []struct{ N, Available int }
+		if err := json.Unmarshal(writeAvailable(items), &got); err != nil || len(got) != maxAvailable {
+			t.Fatalf("%d servers, %v; want %d", len(got), err, maxAvailable)
+		}
+		seen := map[int]bool{}
+		for i, s := range got {
+			if i > 0 && s.Available > got[i-1].Available || seen[s.N] {
+				t.Fatal("not in the order of room, or a server twice")
+			}
+			seen[s.N] = true
+			chosen[s.Available > 1]++
+		}
+	}
+	if chosen[true] < 10*chosen[false] || chosen[false] == 0 {
+		t.Errorf("%d with much room, %d with little; want many of the one and some of the other", chosen[true], chosen[false])
+	}
+}
+
+func TestLongListsWait(t *testing.T) {
+	c := newClock()
+	s := &Service{o: noLimits(c), mirror: newMirror()}
+	for n := range smallList + 1 {
+		s.mirror.put(entryItem(n, 1, time.Time{}))
+	}
+	count := func() int {
+		var keys []string
+		body, _, _ := s.current(&s.lists.clients)
+		if err := json.Unmarshal(body, &keys); err != nil || !slices.IsSorted(keys) {
+			t.Fatalf("%v; the keys are in order: %v", err, slices.IsSorted(keys))
+		}
+		return len(keys)
+	}
+	first := count()
+	s.mirror.put(entryItem(smallList+1, 1, time.Time{}))
+	if n := count(); n != first {
+		t.Errorf("a long list is made anew for each change: %d", n)
+	}
+	c.add(longListAge)
+	if n := count(); n != first+1 {
+		t.Errorf("%d keys after a while, want %d", n, first+1)
+	}
+}
+
+func TestClientsByServer(t *testing.T) {
+	a, b := key(1), key(2)
+	one, two := entryItem(10, 1, time.Time{}), entryItem(11, 1, time.Time{})
+	one.raw, one.delegated = []byte(`{"n":1}`), []cipher.PubKey{b, a, b}
+	two.raw, two.delegated = []byte(`{"n":2}`), []cipher.PubKey{b}
+	got := string(writeByServer([]*item{two, one}))
+	want := `{"` + a.String() + `":[{"n":1}],"` + b.String() + `":[{"n":1},{"n":2}]}`
+	if got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
