@@ -295,3 +295,14 @@ func dial(d, l *peer) (at, there uint32) {
 	}
 	return at, there
 }
+
+// closed waits for the other side to close conn without another byte.
+func closed(t testing.TB, conn net.Conn) {
+	t.Helper()
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	n, err := conn.Read(make([]byte, 1))
+	var timeout net.Error
+	if n != 0 || err == nil || errors.As(err, &timeout) && timeout.Timeout() {
+		t.Errorf("the connection stays open: %d bytes, %v", n, err)
+	}
+}
