@@ -113,12 +113,20 @@ func (l *Link) despair(now int64) {
 	}
 }
 
-// noAnswer says what a user has to know when an attempt fails in silence: a visor
-// with another key drops our handshakes without a word.
-func (l *Link) noAnswer() error {
-	return fmt.Errorf("link: no visor with key %s answered at %s; another key may live there: %w",
-		l.peer, l.state.target, ErrNoAnswer)
+// A silence is an ErrNoAnswer that says what a user has to know: a visor with another
+// key drops our handshakes without a word.
+type silence struct {
+	peer cipher.PubKey
+	at   netip.AddrPort
 }
+
+func (s *silence) Error() string {
+	return fmt.Sprintf("link: no visor with key %s answered at %s; another key may live there", s.peer, s.at)
+}
+
+func (s *silence) Unwrap() error { return ErrNoAnswer }
+
+func (l *Link) noAnswer() error { return &silence{l.peer, l.state.target} }
 
 // AddLink connects to the visor with key peer at addr and keeps the link until
 // RemoveLink: it is set up again whenever it dies. It returns at once; WaitUp waits

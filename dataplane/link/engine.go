@@ -95,10 +95,12 @@ type Engine struct {
 	links   map[linkKey]*Link
 	inbound int // links that neighbours opened, and how many from each place
 	perAddr map[netip.Prefix]int
-	closed  bool
-	ctx     context.Context // of Run
-	stop    context.CancelFunc
-	streams sync.WaitGroup // goroutines of stream links
+	// expected may come in whatever the policy says; see Expect.
+	expected map[cipher.PubKey]bool
+	closed   bool
+	ctx      context.Context // of Run
+	stop     context.CancelFunc
+	streams  sync.WaitGroup // goroutines of stream links
 }
 
 type linkKey struct {
@@ -114,14 +116,15 @@ func New(cfg Config, handler Handler) (*Engine, error) {
 		return nil, errors.New("link: no static key")
 	}
 	e := &Engine{
-		cfg:     cfg,
-		pk:      cfg.Static.PubKey(),
-		handler: handler,
-		log:     cfg.Log,
-		start:   time.Now(),
-		links:   map[linkKey]*Link{},
-		perAddr: map[netip.Prefix]int{},
-		guard:   noise.NewReplayGuard(maxTracked),
+		cfg:      cfg,
+		pk:       cfg.Static.PubKey(),
+		handler:  handler,
+		log:      cfg.Log,
+		start:    time.Now(),
+		links:    map[linkKey]*Link{},
+		perAddr:  map[netip.Prefix]int{},
+		expected: map[cipher.PubKey]bool{},
+		guard:    noise.NewReplayGuard(maxTracked),
 	}
 	if err := cfg.Limits.Validate(); err != nil {
 		return nil, fmt.Errorf("link: %w", err)
@@ -202,7 +205,7 @@ func (e *Engine) shutdown() {
 	e.mu.Unlock()
 	for _, l := range links {
 		l.sendControl(packet.KindClose, []byte{CloseShutdown})
-		l.end(net.ErrClosed)
+		l.end(errStopped)
 	}
 	e.stop()
 	e.closeSockets()

@@ -1,6 +1,11 @@
 package link
 
-import "github.com/skyminer/skywire/dataplane/cipher"
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/skyminer/skywire/dataplane/cipher"
+)
 
 // Hurry says that somebody waits for a link of this type to peer, or of any if typ is
 // 0. One that is down and that we keep tries again at once, and each second for a
@@ -37,4 +42,32 @@ func (l *Link) hurry(now int64) bool {
 	}
 	l.startOver(now)
 	return true
+}
+
+// Retarget says that the neighbour of a link that we keep is now to be found at addr.
+// A link that is down tries there at once, one that is up the next time that it dies.
+//
+// Errors: ErrNotFound, and those of [Engine.AddLink] for an address.
+func (e *Engine) Retarget(peer cipher.PubKey, typ Type, addr netip.AddrPort) error {
+	addr, err := e.checkTarget(peer, typ, addr)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	l := e.links[linkKey{peer, typ}]
+	e.mu.Unlock()
+	if l == nil || !l.outbound.Load() {
+		return fmt.Errorf("%w: %s to %s", ErrNotFound, typ, peer)
+	}
+	l.mu.Lock()
+	if l.state.target != addr {
+		l.state.target = addr
+		if !l.Up() {
+			l.state.addr = addr
+			l.startOver(e.Now())
+		}
+	}
+	l.mu.Unlock()
+	e.shake.kick()
+	return nil
 }

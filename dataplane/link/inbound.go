@@ -15,6 +15,7 @@ const maxHalfOpen = 1024
 
 var (
 	errClosed   = errors.New("link: engine is closed")
+	errStopped  = errors.New("link: this visor is stopping")
 	errGone     = errors.New("link: removed")
 	errHalfOpen = errors.New("link: the neighbour did not finish its handshake")
 )
@@ -66,7 +67,7 @@ func (e *Engine) claim(peer cipher.PubKey, typ Type, inbound bool, at netip.Pref
 		l.outbound.Store(true)
 		e.releaseInbound(l)
 		return l, nil
-	case inbound && !p.admits(peer):
+	case inbound && !p.admits(peer) && !e.expected[peer]:
 		return nil, &dropError{DropPolicy, "its key is not on the list"}
 	case inbound && (p.MaxLinks > 0 && e.inbound >= p.MaxLinks || p.MaxPerAddr > 0 && e.perAddr[at] >= p.MaxPerAddr):
 		return nil, &dropError{DropPolicy, "too many links"}

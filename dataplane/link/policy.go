@@ -24,6 +24,18 @@ func DefaultPolicy() Policy { return Policy{Open: true, MaxLinks: 4096, MaxPerAd
 
 func (p *Policy) admits(pk cipher.PubKey) bool { return p.Open || p.Allow[pk] }
 
+// Expect lets peer connect to us, whatever the policy's list says, or no longer. Links
+// that are up stay.
+func (e *Engine) Expect(peer cipher.PubKey, yes bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if yes {
+		e.expected[peer] = true
+	} else {
+		delete(e.expected, peer)
+	}
+}
+
 // place returns what limits per address count by: an IPv4 address or an IPv6 /64,
 // which is the least that one customer gets.
 func place(a netip.Addr) netip.Prefix {
