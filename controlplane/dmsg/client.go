@@ -319,7 +319,8 @@ func (c *Client) drain(s *session) {
 	delete(c.sessions, s.server)
 	c.drained[s] = struct{}{}
 	c.vacate(s)
-	s.draining = true
+	s.draining.Store(true)
+	s.idle = time.Now()
 	c.relays.drains(s.server)
 	c.log.Info().Stringer("relay", s.server).Msg("relay asks its clients to move")
 	c.events.post(Event{Kind: EventDrain, Server: s.server, Addr: s.addr})
@@ -339,7 +340,7 @@ func (c *Client) unregister(s *session, err error) {
 		delete(c.sessions, s.server)
 		c.vacate(s)
 	}
-	if closing || s.retired {
+	if closing || s.retired || s.draining.Load() {
 		return
 	}
 	c.log.Warn().Err(err).Stringer("relay", s.server).Str("addr", s.addr).Msg("session lost")

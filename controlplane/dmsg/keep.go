@@ -22,6 +22,9 @@ const (
 	maxFlights = 32
 	// idleLife is how long a session without streams lives that is not one of those kept.
 	idleLife = 2 * time.Minute
+	// lingers is how long a draining session without streams lives, for those who go by
+	// the entry of before.
+	lingers = time.Second
 	// moveJitter spreads what clients do that lost their relay at the same moment.
 	moveJitter = 250 * time.Millisecond
 	// tidyEvery is how often the keeper looks around without a cause.
@@ -81,9 +84,8 @@ func (c *Client) keep(ctx context.Context) {
 
 // round begins what is missing and returns when to look again.
 func (k *keeper) round(ctx context.Context) time.Duration {
-	k.c.tidy()
-	again := tidyEvery
 	missing := k.c.settle()
+	again := k.c.tidy(missing == 0)
 	if missing == 0 && k.misses > 0 {
 		k.misses, k.askAgain = 0, time.Now().Add(jitter(listLife))
 	}
@@ -92,7 +94,7 @@ func (k *keeper) round(ctx context.Context) time.Duration {
 			f.cancel()
 		}
 	} else {
-		again = k.launch(ctx, missing)
+		again = min(again, k.launch(ctx, missing))
 	}
 	return min(again, k.ask(ctx, missing))
 }
@@ -244,15 +246,21 @@ func (c *Client) has(pk cipher.PubKey) bool {
 	return c.sessions[pk] != nil
 }
 
-// tidy ends sessions that nobody needs: those that drained, and those opened for a dial
-// that have been idle for a while.
-func (c *Client) tidy() {
+// tidy ends sessions that nobody needs, and returns when to look again: those opened for
+// a dial that have been idle for a while, and those that drain and have no stream left.
+// The latter wait until others have taken their place and the entry says so.
+func (c *Client) tidy(settled bool) (again time.Duration) {
 	var ends []*session
+	again = tidyEvery
 	c.mu.Lock()
 	for s := range c.drained {
-		if s.load() == 0 {
+		switch wait := lingers - time.Since(s.idle); {
+		case s.load() > 0:
+		case settled && wait <= 0:
 			s.retired = true
 			ends = append(ends, s)
+		default:
+			again = max(min(again, wait), lingers/10)
 		}
 	}
 	for pk, s := range c.sessions {
@@ -272,4 +280,5 @@ func (c *Client) tidy() {
 	for _, s := range ends {
 		c.start(func() { s.mux.Close() })
 	}
+	return again
 }

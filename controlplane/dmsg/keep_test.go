@@ -115,7 +115,6 @@ func TestGoAway(t *testing.T) {
 	}
 	near.Close()
 	far.Close()
-	a.tidy() // the keeper does it twice a minute
 	waitFor(t, "the old session ends", func() bool { return len(a.Sessions()) == 1 })
 }
 
@@ -225,11 +224,11 @@ func TestDialOpensSession(t *testing.T) {
 	}
 	near.Close()
 	far.Close()
-	a.tidy()
+	a.tidy(true)
 	a.Client.mu.Lock()
 	a.sessions[r2.pk].idle = time.Now().Add(-idleLife)
 	a.Client.mu.Unlock()
-	a.tidy()
+	a.tidy(true)
 	waitFor(t, "the idle session ends", func() bool { return len(a.Sessions()) == 1 })
 	if s := a.Sessions(); s[0].Server != r1.pk || !s[0].Kept {
 		t.Errorf("sessions %+v", s)

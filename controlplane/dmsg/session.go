@@ -49,11 +49,12 @@ type session struct {
 	rtt    atomic.Int64 // nanoseconds
 	probed atomic.Bool  // a ping is under way
 
+	draining atomic.Bool // the relay takes no new streams
+
 	// Guarded by Client.mu.
-	kept     bool
-	draining bool
-	retired  bool      // ended by us, for it is not needed any more
-	idle     time.Time // since when there has been no stream; zero: there is one, or nobody looked
+	kept    bool
+	retired bool      // ended by us, for it is not needed any more
+	idle    time.Time // since when there has been no stream, or the relay has been draining; zero: neither, or nobody looked
 
 	halfOpen chan struct{} // one token per incoming stream that is not set up yet
 
@@ -152,11 +153,14 @@ func (s *session) adopt(st *Stream) error {
 	return nil
 }
 
-// forget undoes adopt.
+// forget undoes adopt. A relay that drains waits for the last stream.
 func (s *session) forget(st *Stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.streams, st)
+	if s.draining.Load() && len(s.streams) == 0 {
+		poke(s.c.wake)
+	}
 }
 
 // load returns how many streams are open.
@@ -189,6 +193,6 @@ func (s *session) probe() {
 func (s *session) info() SessionInfo {
 	return SessionInfo{
 		Server: s.server, Addr: s.addr, Since: s.since, RTT: time.Duration(s.rtt.Load()),
-		Streams: s.load(), Kept: s.kept, Draining: s.draining,
+		Streams: s.load(), Kept: s.kept, Draining: s.draining.Load(),
 	}
 }

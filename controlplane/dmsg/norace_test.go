@@ -1,0 +1,5 @@
+//go:build !race
+
+package dmsg
+
+const raceEnabled = false
