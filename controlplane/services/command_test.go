@@ -1,0 +1,231 @@
+package services
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/skyminer/skywire/controlplane/dmsg"
+	"github.com/skyminer/skywire/controlplane/dmsg/disc"
+	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
+	"github.com/skyminer/skywire/controlplane/dmsg/proto"
+	"github.com/skyminer/skywire/controlplane/dmsg/relay"
+	"github.com/skyminer/skywire/dataplane/cipher"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
+
+// A logLines collects what a command logs.
+type logLines struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logLines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(b))
+	return len(b), nil
+}
+
+// field waits for a line with that message and returns one of its fields.
+func (l *logLines) field(t *testing.T, message, field string) string {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		lines := l.lines
+		l.mu.Unlock()
+		for _, line := range lines {
+			var m map[string]any
+			if json.Unmarshal([]byte(line), &m) == nil && m["message"] == message {
+				s, _ := m[field].(string)
+				return s
+			}
+		}
+	}
+	t.Fatalf("no %q in the log: %s", message, l.lines)
+	return ""
+}
+
+// run runs a command in the background until the test ends.
+func run(t *testing.T, args ...string) *logLines {
+	t.Helper()
+	var log logLines
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan int, 1)
+	go func() { done <- NewCommand(&log, &log, "v0", false).Main(ctx, args) }()
+	t.Cleanup(func() {
+		cancel()
+		if code := <-done; code != ExitOK {
+			t.Errorf("skysvc %v: exit code %d, log %s", args, code, log.lines)
+		}
+	})
+	return &log
+}
+
+// The discovery finds the relays that are published in it, connects to them and
+// serves the same API over dmsg.
+func TestDiscoveryOverDmsg(t *testing.T) {
+	dir := t.TempDir()
+	pk, sk := cipher.GenerateKeyPair()
+	if err := cipher.SaveSecKey(filepath.Join(dir, "disc.key"), sk); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "disc.json")
+	text := `{"addr": "127.0.0.1:0", "store": "bolt://` + filepath.Join(dir, "disc.db") + `", "secret_key_file": "disc.key", "test_mode": true}`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addr := run(t, "dmsgdisc", "--config", file).field(t, "discovery is up", "addr")
+	tcp, err := disc.New("http://"+addr, disc.HTTPOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tcp.Close)
+	startRelay(t, tcp)
+
+	dc := dmsg.DefaultConfig()
+	_, dc.SecKey = cipher.GenerateKeyPair()
+	dc.Directory, dc.MinSessions = tcp, 1
+	client, err := dmsg.New(dc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- client.Run(ctx) }()
+	transport := dmsghttp.NewTransport(func(ctx context.Context, to proto.Addr) (net.Conn, error) { return client.Dial(ctx, to) })
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	<-client.Ready()
+	over, err := disc.New("dmsg://"+pk.String()+":80", disc.HTTPOptions{Transport: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got *disc.Entry
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		// The discovery looks for relays now and then.
+		if got, err = over.Entry(t.Context(), client.PubKey()); err == nil || time.Now().After(end) {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want, err := tcp.Entry(t.Context(), client.PubKey()); err != nil || !bytes.Equal(got.Raw(), want.Raw()) {
+		t.Errorf("over dmsg %s, over TCP %s, %v", got.Raw(), want.Raw(), err)
+	}
+	if e, err := over.Entry(t.Context(), pk); err != nil || e.Client == nil {
+		t.Errorf("the discovery's own entry: %+v, %v", e, err)
+	}
+	// Published over dmsg, found over TCP.
+	other, otherSK := cipher.GenerateKeyPair()
+	e, err := disc.Update(t.Context(), over, otherSK, func(e *disc.Entry) { e.Client = &disc.Client{} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tcp.Entry(t.Context(), other); err != nil {
+		t.Error(err)
+	}
+	if err := tcp.Delete(t.Context(), e); !errors.Is(err, disc.ErrOutdated) {
+		t.Errorf("somebody else deletes the entry: %v", err)
+	}
+}
+
+// startRelay runs a relay on loopback and publishes it.
+func startRelay(t *testing.T, d disc.Directory) {
+	t.Helper()
+	pk, sk := cipher.GenerateKeyPair()
+	id, err := proto.NewIdentity(sk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rc := relay.DefaultConfig()
+	rc.Identity, rc.DrainTimeout = id, 100*time.Millisecond
+	srv, err := relay.New(rc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	e := disc.NewServer(pk, l.Addr().String(), 10, time.Now())
+	if err := e.Sign(sk); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Put(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "disc.json")
+	if err := os.WriteFile(file, []byte(`{"store": "bolt:///nowhere/x.db", "adr": ":9090"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	db := "bolt://" + filepath.Join(dir, "x.db")
+	tests := []struct {
+		args string
+		code int
+		want string
+	}{
+		{"--help", ExitOK, "dmsgdisc"},
+		{"dmsgdisc --help", ExitOK, "--store=URL"},
+		{"--version", ExitOK, "v0"},
+		{"", ExitOK, "usage: skysvc"},
+		{"nothing", ExitUsage, `try "skysvc --help"`},
+		{"dmsgdisc --nothing", ExitUsage, "unknown long flag"},
+		{"dmsgdisc", ExitFailed, "--store is missing: where entries are kept"},
+		{"dmsgdisc --store x --addr y", ExitFailed, `--addr is "y"; want host:port`},
+		{"dmsgdisc --store bolt:///nowhere/at/all.db", ExitFailed, "/nowhere/at/all.db"},
+		{"dmsgdisc --store ftp://x", ExitFailed, "ftp"},
+		{"dmsgdisc --store redis://127.0.0.1:1", ExitFailed, "not available"},
+		{"dmsgdisc --addr " + taken.Addr().String() + " --store " + db, ExitFailed, "cannot serve at " + taken.Addr().String()},
+		{"dmsgdisc --secret-key-file /nowhere/key --store " + db, ExitFailed, "open /nowhere/key: no such file"},
+		{"dmsgdisc --config /nowhere/file", ExitFailed, "/nowhere/file"},
+		{"dmsgdisc --config " + file, ExitFailed, `disc.json:1:35: unknown key "adr"; did you mean "addr"?`},
+		{"dmsgdisc --check --store " + db, ExitOK, "the configuration is fine"},
+	}
+	for _, tt := range tests {
+		var out logLines
+		code := NewCommand(&out, &out, "v0", false).Main(t.Context(), strings.Fields(tt.args))
+		if got := strings.Join(out.lines, ""); code != tt.code || !strings.Contains(got, tt.want) {
+			t.Errorf("skysvc %s: exit code %d, %s\nwant %d and %q", tt.args, code, got, tt.code, tt.want)
+		}
+	}
+}
