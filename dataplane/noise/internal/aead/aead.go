@@ -28,10 +28,10 @@ var ErrOpen = errors.New("aead: message authentication failed")
 // New returns the fastest AEAD that this processor can run for key.
 //
 // It keeps the contract of [cipher.AEAD] as x/crypto does: dst and text overlap
-// exactly or not at all (else panic), a nonce has NonceLen bytes (else panic), Open
-// checks the tag in constant time and clears what was to become plaintext if it
-// does not fit. Slices are borrowed for the call. Safe for concurrent use. Seal and
-// Open allocate only to grow dst.
+// exactly or not at all, dst and ad not at all (else panic), a nonce has NonceLen
+// bytes (else panic), Open checks the tag in constant time and clears what was to
+// become plaintext if it does not fit. Slices are borrowed for the call. Safe for
+// concurrent use. Seal and Open allocate only to grow dst.
 func New(key [KeyLen]byte) cipher.AEAD { return newFor(detect(), key) }
 
 func portable(key [KeyLen]byte) cipher.AEAD {

@@ -54,9 +54,7 @@ func (w *wide) Seal(dst, nonce, plaintext, ad []byte) []byte {
 	n := len(plaintext)
 	check(nonce, n)
 	all, out := grow(dst, n+TagLen)
-	if inexact(out, plaintext) {
-		panic("aead: invalid buffer overlap")
-	}
+	checkOverlap(out, plaintext, ad)
 	var polyKey [32]byte
 	xorKeyStream(out[:n], plaintext, &w.key, (*[NonceLen]byte)(nonce), 0, &polyKey)
 	polyTag((*[TagLen]byte)(out[n:]), &polyKey, ad, out[:n])
@@ -71,9 +69,7 @@ func (w *wide) Open(dst, nonce, ciphertext, ad []byte) ([]byte, error) {
 	}
 	text, tag := ciphertext[:n], ciphertext[n:]
 	all, out := grow(dst, n)
-	if inexact(out, text) {
-		panic("aead: invalid buffer overlap")
-	}
+	checkOverlap(out, text, ad)
 	if !w.open(out, text, (*[NonceLen]byte)(nonce), (*[TagLen]byte)(tag), ad) {
 		clear(out)
 		return nil, ErrOpen
@@ -110,6 +106,14 @@ func check(nonce []byte, n int) {
 	}
 }
 
+// checkOverlap panics unless out and text begin at the same byte or share none, and
+// out and ad share none.
+func checkOverlap(out, text, ad []byte) {
+	if overlap(out, text) && &out[0] != &text[0] || overlap(out, ad) {
+		panic("aead: invalid buffer overlap")
+	}
+}
+
 // grow returns dst with n bytes more, and those bytes.
 func grow(dst []byte, n int) (all, more []byte) {
 	all = slices.Grow(dst, n)[:len(dst)+n]
@@ -136,8 +140,8 @@ func polyTag(tag *[TagLen]byte, key *[32]byte, ad, text []byte)
 //go:noescape
 func openPacket(dst, text []byte, key *[KeyLen]byte, nonce *[NonceLen]byte, tag *[TagLen]byte, ad []byte) bool
 
-// inexact says whether a and b share memory without beginning at the same byte.
-// (In assembly, as Go compares addresses only by way of package unsafe.)
+// overlap says whether a and b share a byte. (In assembly, as Go orders addresses
+// only by way of package unsafe.)
 //
 //go:noescape
-func inexact(a, b []byte) bool
+func overlap(a, b []byte) bool

@@ -233,15 +233,15 @@ func TestOpenPacketChecksFirst(t *testing.T) {
 	}
 }
 
-func TestInexact(t *testing.T) {
+func TestOverlap(t *testing.T) {
 	b := make([]byte, 100)
 	tests := []struct {
 		name string
 		x, y []byte
 		want bool
 	}{
-		{"the same", b, b, false},
-		{"same start", b, b[:50], false},
+		{"the same", b, b, true},
+		{"same start", b, b[:50], true},
 		{"side by side", b[:50], b[50:], false},
 		{"one byte shared", b[:51], b[50:], true},
 		{"inside", b, b[10:20], true},
@@ -250,10 +250,10 @@ func TestInexact(t *testing.T) {
 		{"elsewhere", b, make([]byte, 100), false},
 	}
 	for _, tt := range tests {
-		if got := inexact(tt.x, tt.y); got != tt.want {
+		if got := overlap(tt.x, tt.y); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
-		if got := inexact(tt.y, tt.x); got != tt.want {
+		if got := overlap(tt.y, tt.x); got != tt.want {
 			t.Errorf("%s, the other way round: %v, want %v", tt.name, got, tt.want)
 		}
 	}

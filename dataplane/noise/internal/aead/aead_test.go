@@ -209,6 +209,8 @@ func TestMisusePanics(t *testing.T) {
 		"Seal: tag on the text":   func() { a.Seal(buf[:10], nonce, buf[125:225], nil) },
 		"Open one byte ahead":     func() { _, _ = a.Open(buf[:1], nonce, buf[:116], nil) },
 		"Open one byte behind":    func() { copy(buf[1:], sealed); _, _ = a.Open(buf[:0], nonce, buf[1:117], nil) },
+		"Seal onto its ad":        func() { a.Seal(buf[:0], nonce, buf[200:300], buf[110:120]) },
+		"Open onto its ad":        func() { _, _ = a.Open(buf[:0], nonce, sealed, buf[50:60]) },
 		"Open: last byte on text": func() { copy(buf[99:], sealed); _, _ = a.Open(buf[:0], nonce, buf[99:215], nil) },
 	} {
 		if panics(f) == nil {
@@ -216,6 +218,7 @@ func TestMisusePanics(t *testing.T) {
 		}
 	}
 	for name, f := range map[string]func(){
+		"ad after":    func() { a.Seal(buf[:0], nonce, buf[:100], buf[116:126]) },
 		"just after":  func() { a.Seal(buf[:0], nonce, buf[116:216], nil) },
 		"just before": func() { a.Seal(buf[:100], nonce, buf[:100], nil) },
 		"nothing":     func() { a.Seal(buf[:1], nonce, buf[5:5], nil) },

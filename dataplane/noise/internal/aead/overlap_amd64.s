@@ -2,8 +2,8 @@
 
 #include "textflag.h"
 
-// func inexact(a, b []byte) bool
-TEXT ·inexact(SB), NOSPLIT, $0-49
+// func overlap(a, b []byte) bool
+TEXT ·overlap(SB), NOSPLIT, $0-49
 	MOVQ  a_base+0(FP), AX
 	MOVQ  a_len+8(FP), BX
 	MOVQ  b_base+24(FP), CX
@@ -13,8 +13,6 @@ TEXT ·inexact(SB), NOSPLIT, $0-49
 	JZ    end
 	TESTQ DX, DX
 	JZ    end
-	CMPQ  AX, CX
-	JEQ   end
 	ADDQ  AX, BX
 	ADDQ  CX, DX
 	CMPQ  BX, CX
