@@ -1,0 +1,152 @@
+package relay
+
+import (
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/skyminer/skywire/controlplane/dmsg/yamux"
+)
+
+// grantAll has l give each of its streams a lot of credit, so that only the relay
+// holds d back.
+func grantAll(l *peer, streams []uint32) {
+	for _, id := range streams {
+		l.send(yamux.Header{Type: update, StreamID: id, Length: 64 << 20}, nil)
+	}
+}
+
+// A receiver that stops reading costs its streams, after half a second, and the
+// sender's other streams no more than that time.
+func TestStalledReceiver(t *testing.T) {
+	r := newRig(t, nil)
+	d, stalled, other := r.connect(t, identity(t)), r.connect(t, identity(t)), r.connect(t, identity(t))
+	for _, p := range []*peer{stalled} { // so that little is enough to fill it
+		_ = p.conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	}
+	var at, there [4]uint32
+	for i := range at {
+		at[i], there[i] = dial(d, stalled)
+	}
+	good, goodThere := dial(d, other)
+	grantAll(stalled, there[:])
+	for range at {
+		d.recv()
+	}
+	var resets atomic.Int32
+	go func() {
+		for {
+			h, _, err := d.tryRecv()
+			if err != nil {
+				return
+			}
+			if h.Flags == rst {
+				resets.Add(1)
+			}
+		}
+	}()
+	begin := time.Now()
+	body := make([]byte, 60<<10)
+	for i := 0; resets.Load() == 0 && time.Since(begin) < patience; i++ {
+		if _, err := d.conn.Write(append(frameBytes(yamux.Header{Type: data, StreamID: at[i%len(at)], Length: uint32(len(body))}), body...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.count(t, ResetStalled, uint64(len(at)))
+	if level := r.find(stalled.id.PubKey()).out.level.Load(); level > queueLimit+controlSlack || level < queueHalf {
+		t.Errorf("%d bytes queued for the stalled receiver", level)
+	}
+	d.send(yamux.Header{Type: data, StreamID: good}, []byte("alive"))
+	if got := other.data(goodThere, 5); string(got) != "alive" {
+		t.Errorf("got %q", got)
+	}
+	if n := r.find(d.id.PubKey()).streams(); n != 1 {
+		t.Errorf("the sender has %d streams, want 1", n)
+	}
+	// It is still a session: once it reads, everything that was queued comes, in
+	// whole frames, and then the resets.
+	gone := 0
+	for gone < len(at) {
+		if h, _ := stalled.recv(); h.Flags == rst {
+			gone++
+		}
+	}
+	dial(stalled, other)
+}
+
+// Half a full queue holds the receiver's grants back, an empty one lets them go.
+func TestGrantsAreHeld(t *testing.T) {
+	r := newRig(t, nil)
+	d, l := r.connect(t, identity(t)), r.connect(t, identity(t))
+	_ = l.conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	at, there := dial(d, l)
+	grantAll(l, []uint32{there})
+	d.recv()
+	out := &r.find(l.id.PubKey()).out
+	body := make([]byte, 60<<10)
+	sent := 0
+	for !out.holds() {
+		d.send(yamux.Header{Type: data, StreamID: at}, body)
+		sent += len(body)
+	}
+	l.send(yamux.Header{Type: update, StreamID: there, Length: 4321}, nil)
+	l.send(yamux.Header{Type: update, StreamID: there, Length: 1000}, nil)
+	c := func() *circuit {
+		s := r.find(d.id.PubKey())
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.lookup(at)
+	}()
+	held := func() uint32 {
+		out.mu.Lock()
+		defer out.mu.Unlock()
+		return c.ends[listener].held
+	}
+	r.until(t, func() bool { return held() == 5321 }, "the grants to be held")
+	l.data(there, sent)
+	for got := uint32(0); got < 5321; { // in steps, as the queue gets shorter
+		h, _ := d.recv()
+		if h.Type != update || h.StreamID != at || got+h.Length > 5321 {
+			t.Fatalf("got %+v after %d bytes of the held credit", h, got)
+		}
+		got += h.Length
+	}
+	r.until(t, func() bool { return held() == 0 && !out.busy() }, "the queue to drain")
+}
+
+// Who lets the answers to its own frames pile up is not held up by us for ever.
+func TestPingFlood(t *testing.T) {
+	r := newRig(t, nil)
+	p := r.connect(t, identity(t))
+	_ = p.conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	pings := make([]byte, 0, 12000)
+	for range 1000 {
+		pings = append(pings, frameBytes(yamux.Header{Type: yamux.TypePing, Flags: syn})...)
+	}
+	begin := time.Now()
+	for time.Since(begin) < patience {
+		if _, err := p.conn.Write(pings); err != nil {
+			break
+		}
+	}
+	r.count(t, ViolationNoReading, 1)
+}
+
+func TestStallBudget(t *testing.T) {
+	var b stallBudget
+	now := time.Now()
+	if got := b.left(now); got != stallLimit {
+		t.Errorf("new: %v left, want %v", got, stallLimit)
+	}
+	b.spend(now, stallLimit)
+	if got := b.left(now); got != 0 {
+		t.Errorf("spent: %v left", got)
+	}
+	if got := b.left(now.Add(time.Second)); got != time.Second/stallShare {
+		t.Errorf("a second later: %v left, want %v", got, time.Second/stallShare)
+	}
+	if got := b.left(now.Add(time.Hour)); got != stallLimit {
+		t.Errorf("an hour later: %v left, want %v", got, stallLimit)
+	}
+}
