@@ -3,6 +3,8 @@ package proto
 import (
 	"testing"
 	"time"
+
+	"github.com/skyminer/skywire/dataplane/noise"
 )
 
 // BenchmarkDial is all the cryptography of one stream, by party: what the dialer
@@ -54,6 +56,24 @@ func BenchmarkDial(b *testing.B) {
 	}
 	for i, name := range []string{"dialer-ask-ns", "relay-ask-ns", "listener-ns", "relay-answer-ns", "dialer-end-ns"} {
 		b.ReportMetric(float64(spent[i].Nanoseconds())/float64(b.N), name)
+	}
+}
+
+// BenchmarkSession is the cryptography of both sides of a session handshake.
+func BenchmarkSession(b *testing.B) {
+	client, server := identity(b, 0x11), identity(b, 0x22)
+	b.ReportAllocs()
+	for b.Loop() {
+		i, err := noise.NewHandshake(noise.Config{Pattern: noise.XK, Initiator: true, Static: client.static, Peer: server.PubKey()})
+		must(b, err)
+		r, err := noise.NewHandshake(noise.Config{Pattern: noise.XK, Static: server.static})
+		must(b, err)
+		for from, to := i, r; !to.Finished(); from, to = to, from {
+			msg, err := from.WriteMessage(nil, nil)
+			must(b, err)
+			_, err = to.ReadMessage(nil, msg)
+			must(b, err)
+		}
 	}
 }
 

@@ -185,7 +185,7 @@ func (r *gobReader) pubKey(f gobField) cipher.PubKey {
 // hash reads an array of 32 numbers.
 func (r *gobReader) hash(f gobField) (h [32]byte) {
 	t := r.types.find(f.id)
-	if !r.expect(t != nil && t.kind == gobArray && t.elem == gobUint && t.len == 32, f.name) {
+	if !r.expect(t != nil && t.kind == gobArray && t.elem == gobUint, f.name) {
 		return h
 	}
 	if r.uint() != 32 {

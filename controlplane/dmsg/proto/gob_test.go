@@ -192,6 +192,7 @@ func TestGobWrongKinds(t *testing.T) {
 		"address is a string":    struct{ SrcAddr string }{"a:1"},
 		"key is an array":        struct{ SrcAddr struct{ PK [33]byte } }{struct{ PK [33]byte }{pk}},
 		"key is bytes":           struct{ SrcAddr struct{ PK []byte } }{struct{ PK []byte }{pk[:]}},
+		"key encodes itself":     struct{ SrcAddr struct{ PK selfmade } }{struct{ PK selfmade }{selfmade{string(pk[:])}}},
 		"port is signed":         struct{ DstAddr struct{ Port int } }{struct{ Port int }{1}},
 		"port is too great":      struct{ DstAddr struct{ Port uint32 } }{struct{ Port uint32 }{65536}},
 		"message is a string":    struct{ NoiseMsg string }{"m"},

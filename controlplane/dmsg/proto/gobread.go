@@ -136,9 +136,7 @@ func openGob(b []byte) (*gobReader, []gobField) {
 	for r.next(); r.err == nil; r.next() {
 		id := r.int()
 		if id < 0 {
-			if r.define(id); len(r.rest) > 0 {
-				r.fail(errGobType)
-			}
+			r.define(id)
 			continue
 		}
 		t := r.types.find(id)
@@ -214,8 +212,7 @@ func (r *gobReader) skip(id int64, depth int) {
 // skipInterface reads what an interface holds: the name of a type, none for nil;
 // the type's number; the value as a byte string. The encoder may notice only here
 // that it has to define the type first. Then the message ends behind the first
-// definition, each further one is a message too, and the value goes on in another;
-// inside another interface's byte string the lengths are there but go unused.
+// definition, each further one is a message too, and the value goes on in another.
 func (r *gobReader) skipInterface() {
 	if name := r.take(); len(name) == 0 {
 		return
@@ -223,11 +220,7 @@ func (r *gobReader) skipInterface() {
 	id := r.int()
 	for ; id < 0; id = r.int() {
 		r.define(id)
-		if len(r.rest) == 0 {
-			r.next()
-		} else {
-			r.uint()
-		}
+		r.next()
 	}
 	r.take()
 }

@@ -44,7 +44,7 @@ func (t *gobTypes) find(id int64) *gobType {
 }
 
 // define reads the definition of the type -id, itself the gob of a struct with one
-// field for each kind.
+// field for each kind. The message ends with it.
 func (r *gobReader) define(id int64) {
 	t := gobType{id: -id}
 	if t.id < gobFirstUser || r.types.find(t.id) != nil {
@@ -81,7 +81,7 @@ func (r *gobReader) define(id int64) {
 			r.defineOther(0)
 		}
 	}
-	if t.kind == gobUndefined {
+	if t.kind == gobUndefined || len(r.rest) > 0 {
 		r.fail(errGobType)
 	}
 	if r.err == nil {

@@ -33,6 +33,13 @@ var (
 	ErrReplayed = errors.New("dmsg: counter was seen before")
 )
 
+// A lengthError is an ErrLength that says which, for others to say of what.
+type lengthError int
+
+func (e lengthError) Error() string { return fmt.Sprintf("impossible length of %d bytes", int(e)) }
+
+func (e lengthError) Is(target error) bool { return target == ErrLength }
+
 // Seal appends plain to dst as a sealed object, its u16 length in front, and
 // returns the result. dst and plain are borrowed for the call. To seal in place,
 // as a relay does with what it has opened, let plain be dst[ObjectHeader:] of the
@@ -44,7 +51,7 @@ var (
 func (s *Session) Seal(dst, plain []byte) ([]byte, error) {
 	body := counterLen + len(plain) + noise.TagLen
 	if body > MaxObject {
-		return nil, fmt.Errorf("%w: object of %d bytes", ErrLength, body)
+		return nil, fmt.Errorf("dmsg: object: %w", lengthError(body))
 	}
 	counter, err := s.send.Reserve(1)
 	if err != nil {
@@ -65,7 +72,7 @@ func (s *Session) Seal(dst, plain []byte) ([]byte, error) {
 // but the session is as good as before.
 func (s *Session) Open(body []byte) ([]byte, error) {
 	if len(body) < counterLen+noise.TagLen || len(body) > MaxObject {
-		return nil, fmt.Errorf("%w: object of %d bytes", ErrLength, len(body))
+		return nil, fmt.Errorf("dmsg: object: %w", lengthError(len(body)))
 	}
 	counter, sealed := binary.BigEndian.Uint64(body), body[counterLen:]
 	s.recvMu.Lock()
@@ -86,7 +93,11 @@ func (s *Session) Open(body []byte) ([]byte, error) {
 // arrive, so that a length alone costs nothing. io.EOF stands for the end in front
 // of an object, io.ErrUnexpectedEOF for one inside.
 func ReadObject(r io.Reader, buf []byte) ([]byte, error) {
-	return readFramed(r, buf, counterLen+noise.TagLen, MaxObject)
+	body, err := readFramed(r, buf, counterLen+noise.TagLen, MaxObject)
+	if errors.Is(err, ErrLength) {
+		return nil, fmt.Errorf("dmsg: object: %w", err)
+	}
+	return body, err
 }
 
 // readFramed reads a u16 length from least to most, and that many bytes. One read
@@ -100,7 +111,7 @@ func readFramed(r io.Reader, buf []byte, least, most int) ([]byte, error) {
 	}
 	n := int(binary.BigEndian.Uint16(head))
 	if n < least || n > most {
-		return nil, fmt.Errorf("%w: %d bytes", ErrLength, n)
+		return nil, lengthError(n)
 	}
 	body := head[:copy(head, head[lengthLen:have])]
 	for len(body) < n {
