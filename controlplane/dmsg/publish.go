@@ -52,6 +52,10 @@ func (c *Client) publish(ctx context.Context) {
 				case <-time.After(gather):
 				case <-ctx.Done():
 				}
+				select {
+				case <-c.stale:
+				default:
+				}
 			}
 		}
 		timer.Reset(p.update(ctx))
