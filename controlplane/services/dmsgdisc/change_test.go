@@ -314,7 +314,7 @@ func TestLimits(t *testing.T) {
 	for i := range 6 {
 		rs := r.response("GET", "/health", "")
 		rs.Body.Close()
-		if want := i < 5; (rs.StatusCode == 200) != want || (rs.Header.Get("Retry-After") == "") != want {
+		if want := i < 5; (rs.StatusCode == http.StatusOK) != want || (rs.Header.Get("Retry-After") == "") != want {
 			t.Errorf("read %d: %d", i, rs.StatusCode)
 		}
 	}

@@ -18,22 +18,21 @@ const syncRetry = 500 * time.Millisecond
 
 // follow keeps the mirror right until ctx ends or the store is closed.
 func (s *Service) follow(ctx context.Context, w *store.Watcher) error {
-	for {
+	for ctx.Err() == nil {
 		changes, err := w.Next(ctx)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		if errors.Is(err, store.ErrClosed) {
 			return fmt.Errorf("dmsgdisc: %w", err)
 		}
-		if err := s.catchUp(ctx, changes); err != nil {
+		if err != nil {
+			continue // ctx has ended
+		}
+		if err := s.catchUp(ctx, changes); err != nil && ctx.Err() == nil {
 			s.mirror.lose(s.o.Now())
 			s.log.Warn().Err(err).Msg("the store is not available; look-ups are answered from memory")
-			if !s.reload(ctx) {
-				return nil
-			}
+			s.reload(ctx)
 		}
 	}
+	return nil
 }
 
 // catchUp brings what changes tell of into the mirror.
@@ -66,20 +65,17 @@ func (s *Service) catchUp(ctx context.Context, changes []store.Change) error {
 	return nil
 }
 
-// reload loads the mirror until that works. It returns false when ctx has ended.
-func (s *Service) reload(ctx context.Context) bool {
+// reload loads the mirror until that works, or ctx ends or the store is closed.
+func (s *Service) reload(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return
 		case <-time.After(syncRetry + rand.N(syncRetry)):
 		}
 		err := s.load(ctx)
-		if err == nil {
-			return true
-		}
-		if errors.Is(err, store.ErrClosed) {
-			return false
+		if err == nil || errors.Is(err, store.ErrClosed) {
+			return
 		}
 	}
 }

@@ -80,9 +80,12 @@ func Serve(ctx context.Context, s *fasthttp.Server, l net.Listener) error {
 	defer cancel()
 	err := s.ShutdownWithContext(end)
 	_ = l.Close()
-	<-failed
-	if err != nil {
+	served := <-failed
+	switch {
+	case err != nil:
 		return fmt.Errorf("httpd: calls did not end within %v: %w", shutdownTimeout, err)
+	case served != nil && !errors.Is(served, net.ErrClosed):
+		return fmt.Errorf("httpd: serve %s: %w", l.Addr(), served)
 	}
 	return nil
 }
