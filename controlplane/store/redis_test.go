@@ -55,11 +55,13 @@ func runRedis(t *testing.T, url string) {
 func TestRedis(t *testing.T) { runRedis(t, redistest.Start(t).URL()) }
 
 func TestRedisCluster(t *testing.T) {
+	t.Parallel()
 	url, _ := redistest.Cluster(t)
 	runRedis(t, url)
 }
 
 func TestRedisSentinel(t *testing.T) {
+	t.Parallel()
 	url, _, _, _ := redistest.Sentinel(t)
 	runRedis(t, url)
 }

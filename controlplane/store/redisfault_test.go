@@ -62,6 +62,7 @@ func kinds(t *testing.T, w *store.Watcher, want ...store.Kind) {
 // TestRedisRestart: while Redis is gone calls fail at once; when it is back they
 // succeed, with all that was acknowledged, and Watchers know of the gap.
 func TestRedisRestart(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := open(t, server.URL(), patient())
 	w, err := s.Watch("")
@@ -113,6 +114,7 @@ func TestRedisKilled(t *testing.T) {
 // TestRedisHangs: a server that does not answer costs the first callers their
 // time-out, the others nothing.
 func TestRedisHangs(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	o := store.DefaultOptions()
 	o.Timeout = time.Second
@@ -189,31 +191,55 @@ func TestRedisSweep(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for _, ttl := range []time.Duration{50 * time.Millisecond, time.Hour} { // the second time counts
-		if _, err := s.Put(t.Context(), "kept", nil, ttl, store.Always()); err != nil {
-			t.Fatal(err)
+	for _, ttl := range []time.Duration{time.Hour, 0} { // the second time counts
+		key := fmt.Sprint("kept for ", ttl)
+		for _, ttl := range []time.Duration{50 * time.Millisecond, ttl} {
+			if _, err := s.Put(t.Context(), key, nil, ttl, store.Always()); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	// What remains: the record, two sets with one member, the versions of 16 shards.
+	// What remains: two records, in their two shards three sets with one member, the
+	// versions of 16 shards.
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		n := server.Do("DBSIZE")
-		if n == "19" {
+		if n == "21" {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s keys are left, want 19: %s", n, server.Do("KEYS", "*"))
+			t.Fatalf("%s keys are left, want 21: %s", n, server.Do("KEYS", "*"))
 		}
 	}
-	if _, err := s.Get(t.Context(), "kept"); err != nil {
-		t.Error(err)
-	}
-	if items, _, err := s.List(t.Context(), "", "", 10); err != nil || len(items) != 1 {
+	if items, _, err := s.List(t.Context(), "", "", 10); err != nil || len(items) != 2 {
 		t.Errorf("List shows %v, %v", items, err)
+	}
+}
+
+// TestRedisClockBack: versions rise where the server's clock does not.
+func TestRedisClockBack(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, server.URL(), patient())
+	v, err := s.Put(t.Context(), "k", nil, 0, store.Always())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v += uint64(time.Hour / time.Microsecond)
+	server.Do("SET", server.Do("KEYS", "skywire:{*}n"), strconv.FormatUint(v, 10))
+	for range 3 {
+		v++
+		if got, err := s.Put(t.Context(), "k", nil, 0, store.Always()); err != nil || got != v {
+			t.Fatalf("version %d, %v, want %d", got, err, v)
+		}
+		if _, err := s.Put(t.Context(), "k", nil, 0, store.IfVersion(v)); err != nil {
+			t.Fatal(err)
+		}
+		v++
 	}
 }
 
 // TestRedisClusterNodeLost: without one of three nodes the others serve their part.
 func TestRedisClusterNodeLost(t *testing.T) {
+	t.Parallel()
 	url, servers := redistest.Cluster(t)
 	s := open(t, url, patient())
 	var keys []string
@@ -246,6 +272,7 @@ func TestRedisClusterNodeLost(t *testing.T) {
 
 // TestRedisClusterReshard: slots wander from node to node while counters count.
 func TestRedisClusterReshard(t *testing.T) {
+	t.Parallel()
 	url, servers := redistest.Cluster(t)
 	s := open(t, url, patient())
 	from, to := servers[0].Do("CLUSTER", "MYID"), servers[2].Do("CLUSTER", "MYID")
@@ -297,6 +324,7 @@ func count(it store.Item) int {
 
 // TestRedisSentinelFailover: the replica takes over with all it had received.
 func TestRedisSentinelFailover(t *testing.T) {
+	t.Parallel()
 	url, master, replica, _ := redistest.Sentinel(t)
 	s := open(t, url, patient())
 	w, err := s.Watch("")
@@ -326,6 +354,7 @@ func TestRedisSentinelFailover(t *testing.T) {
 }
 
 func TestOpenRedisErrors(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, "--requirepass", "right", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", "--appendfsync", "everysec")
 	cluster := redistest.Start(t, "--cluster-enabled", "yes")
 	cluster.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")

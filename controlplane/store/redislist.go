@@ -51,28 +51,36 @@ func (r *Redis) listKeys(ctx context.Context, prefix, after string, limit int) (
 	for i := range cmds {
 		cmds[i] = r.client.B().Zrangebylex().Key(r.shards[i].keys).Min(from).Max(to).Limit(0, int64(chunk)).Build()
 	}
-	// A shard that answers with a full chunk may have more: beyond its last key
-	// nothing is certain. Of all such last keys the smallest counts.
-	bound, bounded := "", false
-	for _, res := range r.client.DoMulti(ctx, cmds...) {
-		part, err := res.AsStrSlice()
-		if err != nil {
+	parts := make([][]string, redisShards)
+	for i, res := range r.client.DoMulti(ctx, cmds...) {
+		if parts[i], err = res.AsStrSlice(); err != nil {
 			return nil, false, err
 		}
-		if len(part) == chunk {
-			if last := part[chunk-1]; !bounded || last < bound {
-				bound, bounded = last, true
-			}
+	}
+	keys, more = mergeKeys(parts, chunk, limit)
+	return keys, more, nil
+}
+
+// mergeKeys merges what each shard has answered, up to chunk keys in order, to the
+// first keys of them all, up to limit, and says whether there may be more.
+//
+// A shard that answers with a full chunk may have more: beyond its last key nothing
+// is certain. Of all such last keys the smallest counts.
+func mergeKeys(parts [][]string, chunk, limit int) (keys []string, more bool) {
+	bound := ""
+	for _, part := range parts {
+		if len(part) == chunk && (bound == "" || part[chunk-1] < bound) {
+			bound = part[chunk-1]
 		}
 		keys = append(keys, part...)
 	}
 	slices.Sort(keys)
 	n := min(limit, len(keys))
-	if bounded {
+	if bound != "" {
 		certain, _ := slices.BinarySearch(keys, bound)
 		n = min(n, certain+1) // the bound itself is certain
 	}
-	return keys[:n], n < len(keys) || bounded, nil
+	return keys[:n], n < len(keys) || bound != ""
 }
 
 // lexEnd returns the end of a lexical range, exclusive, that holds all with prefix.

@@ -115,14 +115,6 @@ func TestRedisTags(t *testing.T) {
 	}
 }
 
-func TestLexEnd(t *testing.T) {
-	for prefix, want := range map[string]string{"": "+", "a": "(b", "a/": "(a0", "a\xff\xff": "(b", "\xff": "+", "a\x00": "(a\x01"} {
-		if got := lexEnd(prefix); got != want {
-			t.Errorf("lexEnd(%q) = %q, want %q", prefix, got, want)
-		}
-	}
-}
-
 func TestParseNotice(t *testing.T) {
 	for m, want := range map[string]Change{
 		"":                                         {},
