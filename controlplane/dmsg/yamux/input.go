@@ -211,12 +211,12 @@ func (st *Stream) arrive(n int64) bool {
 		st.violated(violation("data behind the end of stream %d", st.id))
 		return false
 	}
-	ok, stalled := st.win.arrive(n, st.wanted > 0)
+	ok, factor := st.win.arrive(n, int64(st.buffered), st.wanted > 0)
 	if !ok {
 		st.violated(violation("%d bytes for stream %d, beyond its window", n, st.id))
 		return false
 	}
-	if stalled && !st.closed && st.win.grow(st.sess.cfg.Budget, int64(st.sess.cfg.MaxWindow)) {
+	if factor > 1 && !st.closed && st.win.grow(factor, st.sess.cfg.Budget, int64(st.sess.cfg.MaxWindow)) {
 		st.pushGrant()
 	}
 	if st.closed && st.win.credit == 0 {

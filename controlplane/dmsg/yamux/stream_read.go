@@ -119,6 +119,7 @@ func (st *Stream) take(n int) (granted bool) {
 	if !st.win.read(int64(n)) || st.gotFIN || st.gone {
 		return false
 	}
+	st.win.watch()
 	st.pushGrant()
 	return true
 }

@@ -31,7 +31,7 @@ func TestWindowGrows(t *testing.T) {
 		{name: "far and fast, small budget", delay: 50 * time.Millisecond, rate: 125e6, size: 16 * mib, write: 64 << 10,
 			budget: mib, minRate: 5e6, window: [2]int64{mib * 3 / 4, mib + InitialWindow}},
 		{name: "far and slow", delay: 50 * time.Millisecond, rate: 1e6, size: 8 * mib, write: 64 << 10,
-			budget: 256 * mib, minRate: 0.9e6, window: [2]int64{InitialWindow, InitialWindow}},
+			budget: 256 * mib, minRate: 0.9e6, window: [2]int64{InitialWindow, 2 * InitialWindow}},
 		{name: "slow reader", delay: 50 * time.Millisecond, rate: 125e6, size: 8 * mib, write: 64 << 10,
 			slow: time.Second, budget: 256 * mib, minRate: 0.9e6, window: [2]int64{InitialWindow, InitialWindow}},
 		{name: "writer with little to say", delay: 50 * time.Millisecond, rate: 125e6, size: 4 * mib, write: 10000,
