@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -273,9 +274,18 @@ func TestListen(t *testing.T) {
 }
 
 func TestCodesHaveStatus(t *testing.T) {
-	for _, e := range []*Error{ErrBadRequest, ErrNotFound, ErrExists, ErrDenied, ErrUnreachable, ErrTimeout} {
+	for _, e := range []*Error{ErrBadRequest, ErrNotFound, ErrExists, ErrConflict, ErrDenied, ErrUnreachable, ErrTimeout} {
 		if e.status() == http.StatusInternalServerError {
 			t.Errorf("%s is sent as internal error", e.Code)
 		}
+	}
+}
+
+// TestLinkIDOfAllTypes: "link rm --json" printed a type that is none.
+func TestLinkIDOfAllTypes(t *testing.T) {
+	pk, _ := cipher.GenerateKeyPair()
+	b, err := json.Marshal(LinkID{PK: pk})
+	if want := `{"pk":"` + pk.String() + `"}`; err != nil || string(b) != want {
+		t.Errorf("got %s, %v, want %s", b, err, want)
 	}
 }

@@ -19,6 +19,7 @@ var (
 	ErrBadRequest  = &Error{"bad request", "bad_request"}
 	ErrNotFound    = &Error{"not found", "not_found"}
 	ErrExists      = &Error{"exists already", "exists"}
+	ErrConflict    = &Error{"in use by something else", "conflict"}
 	ErrDenied      = &Error{"not allowed", "denied"}
 	ErrUnreachable = &Error{"not reachable", "unreachable"}
 	ErrTimeout     = &Error{"timed out", "timeout"}
@@ -48,7 +49,7 @@ func (e *Error) status() int {
 		return http.StatusBadRequest
 	case ErrNotFound.Code:
 		return http.StatusNotFound
-	case ErrExists.Code:
+	case ErrExists.Code, ErrConflict.Code:
 		return http.StatusConflict
 	case ErrDenied.Code:
 		return http.StatusForbidden

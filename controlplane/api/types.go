@@ -49,7 +49,7 @@ type LinkSpec struct {
 // LinkID names a link among those of a visor.
 type LinkID struct {
 	PK   cipher.PubKey `json:"pk"`
-	Type string        `json:"type"` // "" is all types
+	Type string        `json:"type,omitempty"` // none is all types
 }
 
 // States of a link.

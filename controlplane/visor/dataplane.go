@@ -131,9 +131,6 @@ func linkConfig(c *config.Config) (link.Config, error) {
 	for _, pk := range c.Policy.Allow {
 		lc.Policy.Allow[pk] = true
 	}
-	for _, l := range c.Links {
-		lc.Policy.Allow[l.PK] = true
-	}
 	return lc, nil
 }
 
@@ -247,6 +244,21 @@ func (f *floors) RemoveLink(pk cipher.PubKey, typ string) error {
 	}
 	return translate(err)
 }
+
+// Retarget implements plane.
+func (f *floors) Retarget(pk cipher.PubKey, typ string, addr netip.AddrPort) error {
+	t, err := link.ParseType(typ)
+	if err == nil {
+		err = f.links.Retarget(pk, t, addr)
+	}
+	return translate(err)
+}
+
+// Expect implements plane.
+func (f *floors) Expect(pk cipher.PubKey, yes bool) { f.links.Expect(pk, yes) }
+
+// Trouble implements plane.
+func (f *floors) Trouble(pk cipher.PubKey) string { return f.sessions.Trouble(pk) }
 
 // sessionNetwork is the session manager as streams see it.
 type sessionNetwork struct{ manager *session.Manager }

@@ -43,6 +43,9 @@ type fakePlane struct {
 	linked []api.Link
 	rules  []api.Route
 	closed chan struct{}
+
+	expected map[cipher.PubKey]bool
+	trouble  string
 }
 
 func (p *fakePlane) Status(s *api.Status) { s.Sessions = 7 }
@@ -65,6 +68,39 @@ func (p *fakePlane) RemoveLink(pk cipher.PubKey, typ string) error {
 	defer p.lm.Unlock()
 	p.linked = slices.DeleteFunc(p.linked, func(l api.Link) bool { return l.PK == pk && l.Type == typ })
 	return nil
+}
+
+func (p *fakePlane) Retarget(pk cipher.PubKey, typ string, addr netip.AddrPort) error {
+	p.lm.Lock()
+	defer p.lm.Unlock()
+	for i, l := range p.linked {
+		if l.PK == pk && l.Type == typ {
+			p.linked[i].Addr = addr.String()
+			return nil
+		}
+	}
+	return notFound("link to", pk.String())
+}
+
+func (p *fakePlane) Expect(pk cipher.PubKey, yes bool) {
+	p.lm.Lock()
+	defer p.lm.Unlock()
+	if p.expected == nil {
+		p.expected = map[cipher.PubKey]bool{}
+	}
+	p.expected[pk] = yes
+}
+
+func (p *fakePlane) expects(pk cipher.PubKey) bool {
+	p.lm.Lock()
+	defer p.lm.Unlock()
+	return p.expected[pk]
+}
+
+func (p *fakePlane) Trouble(cipher.PubKey) string {
+	p.lm.Lock()
+	defer p.lm.Unlock()
+	return p.trouble
 }
 
 func (p *fakePlane) Routes() []api.Route {

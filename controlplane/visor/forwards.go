@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/skyminer/skywire/apps/skynet"
@@ -40,6 +41,8 @@ func (v *Visor) AddForward(_ context.Context, spec api.ForwardSpec, save bool) (
 	switch {
 	case errors.Is(err, skynet.ErrExists):
 		return "", api.ErrExists.With("there is a forward %s already; end it with \"skyctl forward rm %s\"", id, id)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "", api.ErrConflict.With("%v", err)
 	case err != nil: // the port cannot be opened
 		return "", api.ErrBadRequest.With("%v", err)
 	}

@@ -55,10 +55,14 @@ func (v *Visor) answerPings(ctx context.Context) error {
 // Ping implements api.Visor: one datagram to the other visor and back.
 func (v *Visor) Ping(ctx context.Context, pk cipher.PubKey) (api.Pong, error) {
 	pong, err := v.ping(ctx, pk)
-	if errors.Is(err, context.DeadlineExceeded) {
-		if down := v.missing(pk); down != nil {
-			return pong, api.ErrTimeout.With("no answer from %s: its route waits for a link to %s", pk, down)
-		}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return pong, err
+	}
+	if down := v.missing(pk); down != nil {
+		return pong, api.ErrTimeout.With("no answer from %s: its route waits for a link to %s", pk, down)
+	}
+	if why := v.plane.Trouble(pk); why != "" {
+		return pong, api.ErrTimeout.With("no answer from %s: %s", pk, why)
 	}
 	return pong, err
 }
@@ -94,6 +98,9 @@ func (v *Visor) ping(ctx context.Context, pk cipher.PubKey) (api.Pong, error) {
 		_, _ = rand.Read(ask[1:]) // never fails
 		start := time.Now()
 		if _, err := conn.Write(ask); err != nil {
+			if why := v.plane.Trouble(pk); why != "" { // it was there when we dialled
+				return api.Pong{}, api.ErrUnreachable.With("%s cannot be reached: %s", pk, why)
+			}
 			return api.Pong{}, unreachable(err)
 		}
 		ask[0] = pingAnswer

@@ -28,6 +28,10 @@ type links interface {
 	Links() []api.Link
 	AddLink(pk cipher.PubKey, typ string, addr netip.AddrPort) error
 	RemoveLink(pk cipher.PubKey, typ string) error
+	// Retarget says where the neighbour of a link that we keep is to be found now.
+	Retarget(pk cipher.PubKey, typ string, addr netip.AddrPort) error
+	// Expect lets pk connect to us beside the keys of policy.allow, or no longer.
+	Expect(pk cipher.PubKey, yes bool)
 }
 
 // routes is the forwarding table, and the routes that begin here.
@@ -43,6 +47,8 @@ type overlay interface {
 	DialPacket(ctx context.Context, pk cipher.PubKey, port uint16) (net.Conn, error)
 	Listen(port uint16) (net.Listener, error)
 	ListenPacket(port uint16) (net.PacketConn, error)
+	// Trouble says what is known about why pk does not answer; "" is nothing.
+	Trouble(pk cipher.PubKey) string
 	// KeyOf returns the key in an address of the overlay, or the zero key.
 	KeyOf(addr net.Addr) cipher.PubKey
 }

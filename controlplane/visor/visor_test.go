@@ -192,7 +192,7 @@ func TestLinkByName(t *testing.T) {
 	r := start(t, newFabric(), nil)
 	ctx := t.Context()
 	answers := make(chan netip.Addr, 1)
-	r.visor.wanted.resolver = stubResolver{answers}
+	r.visor.wanted.resolver, r.visor.wanted.first = stubResolver{answers}, time.Millisecond
 	a, _ := cipher.GenerateKeyPair()
 	spec := api.LinkSpec{PK: a, Type: api.SUDPH, Addr: "example.test:7"}
 	if err := r.AddLink(ctx, spec, false); err != nil {
@@ -217,6 +217,61 @@ func TestLinkByName(t *testing.T) {
 	}
 	if err := r.RemoveLink(ctx, api.LinkID{PK: b}, false); err != nil {
 		t.Errorf("remove one that waits: %v", err)
+	}
+	// The neighbour moves: its name was resolved once and for all.
+	state := func(s string) {
+		r.plane.lm.Lock()
+		r.plane.linked[0].State = s
+		r.plane.lm.Unlock()
+	}
+	state(api.LinkConnecting)
+	answers <- netip.MustParseAddr("192.0.2.10")
+	eventually(t, "the link follows", func() bool {
+		ls, err := r.Links(ctx)
+		return err == nil && ls[0].Addr == "192.0.2.10:7"
+	})
+	if err := r.AddLink(ctx, api.LinkSpec{PK: a, Type: api.SUDPH, Addr: "192.0.2.1:7"}, false); !errors.Is(err, api.ErrExists) {
+		t.Errorf("again, with a number: %v", err)
+	}
+	if err := r.RemoveLink(ctx, api.LinkID{PK: a}, false); err != nil {
+		t.Fatal(err)
+	}
+	if ls, err := r.Links(ctx); err != nil || len(ls) != 0 {
+		t.Errorf("left: %+v, %v", ls, err)
+	}
+}
+
+// TestExpectedNeighbours: who may come in because there is a link to it may not when
+// that has been removed.
+func TestExpectedNeighbours(t *testing.T) {
+	configured, _ := cipher.GenerateKeyPair()
+	added, _ := cipher.GenerateKeyPair()
+	r := start(t, newFabric(), func(c *config.Config) {
+		c.Links = []api.LinkSpec{{PK: configured, Type: api.SUDPH, Addr: "192.0.2.1:7"}}
+	})
+	ctx := t.Context()
+	r.visor.wanted.resolver = stubResolver{}
+	for typ, addr := range map[string]string{api.SUDPH: "192.0.2.1:7", api.STCPR: "example.test:7"} {
+		if err := r.AddLink(ctx, api.LinkSpec{PK: added, Type: typ, Addr: addr}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !r.plane.expects(configured) || !r.plane.expects(added) {
+		t.Error("a neighbour of ours may not come in")
+	}
+	for _, id := range []api.LinkID{{PK: added, Type: api.STCPR}, {PK: configured}} {
+		if err := r.RemoveLink(ctx, id, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.plane.expects(configured) || !r.plane.expects(added) {
+		t.Error("want the one that still has a link")
+	}
+	if err := r.RemoveLink(ctx, api.LinkID{PK: added}, false); err != nil {
+		t.Fatal(err)
+	}
+	if r.plane.expects(added) {
+		t.Error("a key stays when its last link has been removed")
 	}
 }
 
@@ -271,7 +326,7 @@ func TestForward(t *testing.T) {
 	}
 	local := free.Addr().String()
 	spec := api.ForwardSpec{Reach: api.Peer(b.pk, 80), Local: local}
-	if _, err := a.AddForward(ctx, spec, false); !errors.Is(err, api.ErrBadRequest) || !strings.Contains(err.Error(), "address already in use") {
+	if _, err := a.AddForward(ctx, spec, false); !errors.Is(err, api.ErrConflict) || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("occupied port: %v", err)
 	}
 	free.Close()
@@ -336,7 +391,16 @@ func TestPing(t *testing.T) {
 	if _, err := a.Ping(short, nobody); !errors.Is(err, api.ErrTimeout) {
 		t.Errorf("silent: %v", err)
 	}
-	// The route to it has lost its link: that is worth more than a time-out.
+	// What is known is worth more than a time-out.
+	a.plane.lm.Lock()
+	a.plane.trouble = "no reply to 4 probes"
+	a.plane.lm.Unlock()
+	short, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := a.Ping(short, nobody); !errors.Is(err, api.ErrTimeout) || !strings.HasSuffix(err.Error(), nobody.String()+": no reply to 4 probes") {
+		t.Errorf("silent, and something is known: %v", err)
+	}
+	// So is that the route to it has lost its link.
 	a.plane.lm.Lock()
 	a.plane.rules = []api.Route{{Rule: api.Rule{Peer: &nobody}, Waiting: []cipher.PubKey{b.pk}}}
 	a.plane.lm.Unlock()

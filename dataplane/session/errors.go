@@ -70,6 +70,56 @@ func (s *Session) diagnose(now time.Duration) *PathError {
 	return e
 }
 
+// Trouble says in words what is known about why pk does not answer: "" if at least one
+// of its routes seems to work.
+func (m *Manager) Trouble(pk cipher.PubKey) string {
+	s, ok := m.Session(pk)
+	if !ok {
+		return "there is no route"
+	}
+	now := ns(m.links.Now())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	said := ""
+	for _, r := range s.routes {
+		text := r.trouble(now)
+		switch {
+		case r.gone:
+		case text == "":
+			return ""
+		case said == "":
+			said = text
+		default:
+			said += ", and " + text
+		}
+	}
+	return said
+}
+
+// trouble is Trouble for one route. Session.mu is held.
+func (r *route) trouble(now time.Duration) string {
+	h := &r.health
+	switch {
+	case r.link() == nil:
+		return fmt.Sprintf("there is no link to the first hop %s", r.firstHop())
+	case !r.ready():
+		return fmt.Sprintf("no reply to session handshakes through %s%s", r.firstHop(), r.hearsay())
+	case h.unanswered > 0 && (h.state != StateUp || r.errCode.Load() != 0):
+		return fmt.Sprintf("no reply to %s for %s through %s%s",
+			probes(h.unanswered), since(now, h.probeSince).Round(100*time.Millisecond), r.firstHop(), r.hearsay())
+	case r.errCode.Load() != 0:
+		return fmt.Sprintf("packets are lost behind %s%s", r.firstHop(), r.hearsay())
+	}
+	return ""
+}
+
+func probes(n int) string {
+	if n == 1 {
+		return "a probe"
+	}
+	return fmt.Sprintf("%d probes", n)
+}
+
 // hearsay returns what a hop on the way said last, for the end of an error text.
 func (r *route) hearsay() string {
 	if code := uint8(r.errCode.Load()); code != 0 {

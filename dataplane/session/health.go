@@ -49,6 +49,7 @@ type health struct {
 
 	dataSince  time.Duration // the oldest data without an answer was seen then; 0: none
 	probeSince time.Duration // likewise
+	unanswered int           // probes since then
 	lastProbe  time.Duration
 	seen       traffic
 }
@@ -64,7 +65,7 @@ type traffic struct {
 // often a quiet route wants one, 0 for never.
 func (h *health) tick(now time.Duration, t traffic, idle time.Duration) (probe bool) {
 	if t.replies != h.seen.replies {
-		h.dataSince, h.probeSince = 0, 0
+		h.dataSince, h.probeSince, h.unanswered = 0, 0, 0
 		h.sample(t.rtt)
 	}
 	if t.rx != h.seen.rx {
@@ -109,6 +110,7 @@ func (h *health) interval(silent, limit, idle time.Duration) time.Duration {
 // probed notes that a probe goes out at now.
 func (h *health) probed(now time.Duration) {
 	h.lastProbe = now
+	h.unanswered++
 	if h.probeSince == 0 {
 		h.probeSince = now
 	}
