@@ -17,13 +17,14 @@ func All() []run.Scenario {
 		Transit(),
 		LongFat(),
 		Idle(),
+		Relay(),
 		Micro(),
 	}
 }
 
 // Roles returns the helper processes of all scenarios.
 func Roles() []run.Role {
-	return slices.Concat(limitRoles(), linkRoles(), transitRoles(), streamRoles(), idleRoles())
+	return slices.Concat(limitRoles(), linkRoles(), transitRoles(), streamRoles(), idleRoles(), relayRoles())
 }
 
 // Versus returns the comparison with other software, "skybench vs".
