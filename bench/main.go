@@ -53,12 +53,25 @@ type program struct {
 	config  string // of a role
 }
 
-// Main runs skybench with the arguments after the program's name and returns its
-// exit code: 0, 1 if the run failed, 2 for wrong usage, 130 if interrupted.
-func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// exit leaves kingpin, which wants to end the process after --help and --version.
+type exit int
+
+// Main runs skybench of the given version with the arguments after the program's name
+// and returns its exit code: 0, 1 if the run failed, 2 for wrong usage, 130 if
+// interrupted.
+func Main(args []string, version string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			e, ok := r.(exit)
+			if !ok {
+				panic(r)
+			}
+			code = int(e)
+		}
+	}()
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, options: run.DefaultOptions()}
 	app := p.commands()
-	app.ErrorWriter(stderr).UsageWriter(stdout)
+	app.ErrorWriter(stderr).UsageWriter(stdout).Version(version).Terminate(func(code int) { panic(exit(code)) })
 	if len(args) == 0 {
 		app.UsageWriter(stderr).Usage(nil)
 		return exitUsage

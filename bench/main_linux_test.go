@@ -15,8 +15,10 @@ func TestUsage(t *testing.T) {
 		stderr string
 	}{
 		{"list", "list", exitOK, "limit  ", ""},
+		{"version", "--version", exitOK, "v1.2", ""},
+		{"help", "--help", exitOK, "usage: skybench", ""},
 		{"list as JSON", "list --json", exitOK, `"name":"limit"`, ""},
-		{"nothing", "", exitUsage, "", "usage: skybench <command>"},
+		{"nothing", "", exitUsage, "", "usage: skybench [<flags>] <command>"},
 		{"no such scenario", "run nonsense", exitUsage, "", `no scenario "nonsense", there are limit`},
 		{"no such command", "dance", exitUsage, "", "try --help"},
 		{"no such flag", "run limit --fast", exitUsage, "", "--fast"},
@@ -27,7 +29,7 @@ func TestUsage(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			code := Main(strings.Fields(tt.args), strings.NewReader(""), &stdout, &stderr)
+			code := Main(strings.Fields(tt.args), "v1.2", strings.NewReader(""), &stdout, &stderr)
 			if code != tt.code {
 				t.Errorf("exit code %d, want %d", code, tt.code)
 			}

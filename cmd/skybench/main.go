@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/skyminer/skywire/bench"
+	"github.com/skyminer/skywire/internal/buildinfo"
 )
 
-func main() { os.Exit(bench.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() { os.Exit(bench.Main(os.Args[1:], buildinfo.Version(), os.Stdin, os.Stdout, os.Stderr)) }
