@@ -57,7 +57,7 @@ func TestCopyEnds(t *testing.T) {
 		defer s.Close()
 		in, in2 := hostPair(t)
 		go io.Copy(in, struct{ io.Reader }{random(1, 64<<20)})
-		err := blocked(t, func() error { _, err := io.Copy(c, in2); return err }, func() { time.Sleep(100 * time.Millisecond); c.Close() })
+		err := blocked(t, func() error { _, err := io.Copy(c, in2); return err }, func() { awaitFull(t, c); c.Close() })
 		if !errors.Is(err, net.ErrClosed) {
 			t.Errorf("copy: %v, want net.ErrClosed", err)
 		}

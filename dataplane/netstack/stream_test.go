@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gvisor.dev/gvisor/pkg/waiter"
 )
 
 // join returns a connected stream from p.a to p.b.
@@ -308,6 +310,23 @@ func blocked(t *testing.T, f func() error, end func()) error {
 	}
 }
 
+// awaitFull waits until a Write on c waits for space in the send buffer.
+func awaitFull(t *testing.T, c *Conn) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		writing := !c.wr.mu.TryLock()
+		if !writing {
+			c.wr.mu.Unlock()
+		}
+		if writing && c.ep.Readiness(waiter.WritableEvents) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the send buffer does not fill up")
+		}
+	}
+}
+
 func TestEndOfBlockedCalls(t *testing.T) {
 	read := func(c *Conn) error { _, err := c.Read(make([]byte, 1)); return err }
 	write := func(c *Conn) error { // nobody reads: the buffers fill up
@@ -349,7 +368,7 @@ func TestEndOfBlockedCalls(t *testing.T) {
 			c, s := join(t, p)
 			defer s.Close()
 			defer c.Close()
-			err := blocked(t, func() error { return write(c) }, func() { time.Sleep(200 * time.Millisecond); tt.do(p, c) })
+			err := blocked(t, func() error { return write(c) }, func() { awaitFull(t, c); tt.do(p, c) })
 			if !errors.Is(err, tt.want) {
 				t.Errorf("write: %v, want %v", err, tt.want)
 			}
