@@ -68,7 +68,7 @@ func DefaultConfig() Config {
 		ClientTTL:       conf.Duration(o.ClientTTL),
 		QuietClientTTL:  conf.Duration(o.QuietTTL),
 		MaxEntries:      o.MaxEntries,
-		Limits:          Limits{Connections: 1024, Reads: o.ReadRate, Writes: o.WriteRate, NewEntries: o.NewRate, WritesPerKey: o.KeyRate},
+		Limits:          Limits{Connections: 512, Reads: o.ReadRate, Writes: o.WriteRate, NewEntries: o.NewRate, WritesPerKey: o.KeyRate},
 		LogLevel:        zerolog.LevelInfoValue,
 	}
 }

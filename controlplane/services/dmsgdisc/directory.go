@@ -33,7 +33,7 @@ func (s *Service) AllServers(context.Context) ([]*disc.Entry, error) {
 }
 
 func (s *Service) servers(want func(*item) bool) ([]*disc.Entry, error) {
-	items, _, _ := s.mirror.collect(s.o.Now(), want)
+	items := s.mirror.collect(s.o.Now(), want)
 	var list []*disc.Entry
 	for _, it := range items {
 		e, err := disc.Parse(it.raw)

@@ -23,7 +23,7 @@ var (
 	errMethod = &disc.Fault{Status: http.StatusMethodNotAllowed, Text: "method not allowed"}
 	errFull   = &disc.Fault{Status: http.StatusServiceUnavailable, Text: "no room for new entries, try again later"}
 	errDenied = &disc.Fault{Status: http.StatusForbidden, Text: "not an allowed network monitor"}
-	errStore  = &disc.Fault{Status: http.StatusServiceUnavailable, Text: disc.ErrUnexpected.Text}
+	errBusy   = &disc.Fault{Status: http.StatusServiceUnavailable, Text: disc.ErrUnexpected.Text}
 	errHeavy  = &disc.Fault{Status: http.StatusServiceUnavailable, Text: "the list is too long, ask for one server"}
 )
 
@@ -81,19 +81,19 @@ func (c *call) route(over httpd.Over) route {
 		}
 		c.refuse(errMethod)
 	case name == "available_servers":
-		c.get(func() { c.list(&c.s.lists.available) })
+		c.get(c.availableServers)
 		return routeServers
 	case name == "all_servers":
-		c.get(func() { c.list(&c.s.lists.all) })
+		c.get(c.allServers)
 		return routeServers
 	case name == "entries":
-		c.get(func() { c.list(&c.s.lists.clients) })
+		c.get(c.clientKeys)
 		return routeClients
 	case name == "visorEntries":
-		c.get(func() { c.list(&c.s.lists.visors) })
+		c.get(c.visorKeys)
 		return routeClients
 	case name == "servers/clients":
-		c.get(func() { c.list(&c.s.lists.byServer) })
+		c.get(c.clientsByServer)
 		return routeClients
 	case strings.HasPrefix(name, "server/") && strings.HasSuffix(name, "/clients"):
 		c.get(func() { c.clientsOf(strings.TrimSuffix(name[len("server/"):], "/clients")) })
@@ -161,7 +161,7 @@ func (c *call) refuse(err error) {
 	if !errors.As(err, &f) {
 		f = disc.ErrUnexpected
 		if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrClosed) {
-			f = errStore
+			f = errBusy
 		}
 		c.s.metrics.storeErrors.Add(1)
 		if e := c.s.log.Debug(); e.Enabled() {

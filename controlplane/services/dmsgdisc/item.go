@@ -3,7 +3,6 @@ package dmsgdisc
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"slices"
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
@@ -48,9 +47,6 @@ func (it *item) visible(now time.Time) bool {
 
 // lives says whether the item is still of use at the time now.
 func (it *item) lives(now time.Time) bool { return it.expires.IsZero() || now.Before(it.expires) }
-
-// reachedBy says whether the client can be reached by a server.
-func (it *item) reachedBy(server cipher.PubKey) bool { return slices.Contains(it.delegated, server) }
 
 // etagOf returns a strong entity tag (RFC 9110, section 8.8.3): the same for the
 // same bytes at every instance of the service.

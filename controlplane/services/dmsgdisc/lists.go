@@ -2,9 +2,6 @@ package dmsgdisc
 
 import (
 	"bytes"
-	"cmp"
-	"math"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -14,76 +11,63 @@ import (
 )
 
 const (
-	// maxAvailable is the most servers of one answer.
-	maxAvailable = 512
-	// A list of more than smallList entries may be out of date for longListAge, so
-	// that writes and look-ups in turn do not make it anew each time.
+	// What is made of more than smallList entries may be out of date for longListAge,
+	// so that writes and look-ups in turn do not make it anew each time.
 	smallList   = 4096
 	longListAge = time.Second
-	// maxListBody bounds a list, in bytes.
+	// maxListBody bounds an answer, in bytes.
 	maxListBody = 64 << 20
 )
 
 // lists are the answers that are made of many entries.
 type lists struct {
-	available, all, clients, visors, byServer list
+	available, all, clients, visors, byServer digest[answer]
+	groups                                    digest[groups]
+	census                                    digest[census]
 }
 
-// A list is an answer and what it was made of.
-type list struct {
+// An answer is a body, nil if it were too long, and its tag.
+type answer struct{ body, etag []byte }
+
+func newAnswer(body []byte) answer { return answer{body, etagOf(body)} }
+
+// A digest is what was made of some entries, until these change. The zero value is
+// empty.
+type digest[T any] struct {
 	mu      sync.Mutex
 	made    time.Time // zero: never
-	entries int
-	servers uint64 // counts of the mirror's changes
-	clients uint64
-	expires time.Time // when the first of its entries does; zero: none does
-	body    []byte    // nil: too long
-	etag    []byte
+	n       int       // of how many entries
+	changes uint64    // of the mirror, when it was made
+	expires time.Time // when the first of the entries does; zero: none does
+	value   T
 }
 
-// A source of a list: which items, and how they become an answer.
-type source struct {
-	servers, clients bool // of whose changes it depends
-	want             func(*item) bool
-	write            func([]*item) []byte
-}
+// kind says whose changes make a digest out of date.
+type kind uint8
 
-// sourceOf returns what l is made of.
-func (s *Service) sourceOf(l *list) source {
-	switch l {
-	case &s.lists.available:
-		return source{true, false, func(it *item) bool { return it.server && it.available > 0 }, writeAvailable}
-	case &s.lists.all:
-		return source{true, false, func(it *item) bool { return it.server }, writeEntries}
-	case &s.lists.visors:
-		return source{false, true, func(it *item) bool { return it.visor }, writeKeys}
-	case &s.lists.byServer:
-		return source{false, true, func(it *item) bool { return it.client && len(it.delegated) > 0 }, writeByServer}
-	default:
-		return source{false, true, func(it *item) bool { return it.client }, writeKeys}
-	}
-}
+const (
+	ofServers kind = 1 << iota
+	ofClients
+)
 
-// current returns l's answer, made anew if it is out of date.
-func (s *Service) current(l *list) (body, etag []byte, entries int) {
-	src := s.sourceOf(l)
+// digested returns d's value and of how many entries it is, made anew of those that
+// want says yes to if it is out of date.
+func digested[T any](s *Service, d *digest[T], k kind, want func(*item) bool, build func([]*item) T) (T, int) {
 	now := s.o.Now()
-	servers, clients := s.mirror.counts()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	old := l.made.IsZero() || src.servers && l.servers != servers || src.clients && l.clients != clients ||
-		!l.expires.IsZero() && !now.Before(l.expires)
-	if l.entries > smallList && now.Sub(l.made) < longListAge {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	changes := s.mirror.changes(k)
+	old := d.made.IsZero() || d.changes != changes || !d.expires.IsZero() && !now.Before(d.expires)
+	if d.n > smallList && now.Sub(d.made) < longListAge {
 		old = false
 	}
 	if old {
-		var items []*item
-		items, l.servers, l.clients = s.mirror.collect(now, src.want)
-		l.made, l.entries, l.expires = now, len(items), firstExpiry(items)
-		l.body = src.write(items)
-		l.etag = etagOf(l.body)
+		items := s.mirror.collect(now, want)
+		// Changes after the count make it anew once more; those before are in it.
+		d.made, d.changes, d.n, d.expires = now, changes, len(items), firstExpiry(items)
+		d.value = build(items)
 	}
-	return l.body, l.etag, l.entries
+	return d.value, d.n
 }
 
 func firstExpiry(items []*item) (first time.Time) {
@@ -95,17 +79,50 @@ func firstExpiry(items []*item) (first time.Time) {
 	return first
 }
 
-// list answers with l.
-func (c *call) list(l *list) {
-	body, etag, n := c.s.current(l)
-	switch {
-	case body == nil:
-		c.refuse(errHeavy)
-	case n == 0 && (l == &c.s.lists.available || l == &c.s.lists.all):
+// availableServers answers GET available_servers.
+func (c *call) availableServers() {
+	c.servers(digested(c.s, &c.s.lists.available, ofServers,
+		func(it *item) bool { return it.server && it.available > 0 },
+		func(items []*item) answer { return newAnswer(writeAvailable(items)) }))
+}
+
+// allServers answers GET all_servers.
+func (c *call) allServers() {
+	c.servers(digested(c.s, &c.s.lists.all, ofServers,
+		func(it *item) bool { return it.server },
+		func(items []*item) answer { return newAnswer(writeEntries(items)) }))
+}
+
+// servers answers with a list of n servers.
+func (c *call) servers(a answer, n int) {
+	if n == 0 {
 		c.refuse(disc.ErrNoServers)
-	default:
-		c.tagged(body, etag)
+		return
 	}
+	c.answer(a)
+}
+
+// clientKeys answers GET entries.
+func (c *call) clientKeys() {
+	a, _ := digested(c.s, &c.s.lists.clients, ofClients,
+		func(it *item) bool { return it.client },
+		func(items []*item) answer { return newAnswer(writeKeys(items)) })
+	c.answer(a)
+}
+
+// visorKeys answers GET visorEntries.
+func (c *call) visorKeys() {
+	a, _ := digested(c.s, &c.s.lists.visors, ofClients,
+		func(it *item) bool { return it.visor },
+		func(items []*item) answer { return newAnswer(writeKeys(items)) })
+	c.answer(a)
+}
+
+// clientsByServer answers GET servers/clients.
+func (c *call) clientsByServer() {
+	a, _ := digested(c.s, &c.s.lists.byServer, ofClients, isReachable,
+		func(items []*item) answer { return newAnswer(writeGroups(groupByServer(items))) })
+	c.answer(a)
 }
 
 // clientsOf answers GET server/{pk}/clients.
@@ -115,13 +132,17 @@ func (c *call) clientsOf(text string) {
 		c.refuse(disc.ErrBadInput)
 		return
 	}
-	items, _, _ := c.s.mirror.collect(c.s.o.Now(), func(it *item) bool { return it.reachedBy(pk) })
-	body := writeEntries(items)
-	if body == nil {
+	g, _ := digested(c.s, &c.s.lists.groups, ofClients, isReachable, groupByServer)
+	c.answer(newAnswer(joinEntries(g[pk])))
+}
+
+// answer answers with a list.
+func (c *call) answer(a answer) {
+	if a.body == nil {
 		c.refuse(errHeavy)
 		return
 	}
-	c.tagged(body, etagOf(body))
+	c.tagged(a.body, a.etag)
 }
 
 // byKey sorts items, so that the same ones make the same answer.
@@ -169,64 +190,4 @@ func writeKeys(items []*item) []byte {
 	}
 	b.WriteByte(']')
 	return b.Bytes()
-}
-
-// writeByServer writes an object of lists of entries, by the keys of their servers.
-func writeByServer(items []*item) []byte {
-	slices.SortFunc(items, byKey)
-	size := 2
-	groups := make(map[cipher.PubKey][]*item)
-	for _, it := range items {
-		for _, pk := range it.delegated {
-			if g := groups[pk]; len(g) > 0 && g[len(g)-1] == it {
-				continue // names a server twice
-			}
-			groups[pk] = append(groups[pk], it)
-			size += len(it.raw) + 1
-		}
-	}
-	size += len(groups) * (2*cipher.PubKeyLen + 6)
-	if size > maxListBody {
-		return nil
-	}
-	servers := make([]cipher.PubKey, 0, len(groups))
-	for pk := range groups {
-		servers = append(servers, pk)
-	}
-	slices.SortFunc(servers, cipher.PubKey.Compare)
-	b := make([]byte, 0, size)
-	b = append(b, '{')
-	for i, pk := range servers {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, '"')
-		b, _ = pk.AppendText(b)
-		b = append(b, '"', ':')
-		b = append(b, joinEntries(groups[pk])...)
-	}
-	return append(b, '}')
-}
-
-// writeAvailable writes servers with room, those with the most of it first. Of too
-// many it takes some at random, each as likely as it has room.
-func writeAvailable(items []*item) []byte {
-	if len(items) > maxAvailable {
-		items = sample(items, maxAvailable)
-	}
-	slices.SortFunc(items, func(a, b *item) int {
-		return cmp.Or(cmp.Compare(b.available, a.available), byKey(a, b))
-	})
-	return joinEntries(items)
-}
-
-// sample returns n of items at random, weighted by their room (A-ES of Efraimidis
-// and Spirakis, 2006: those with the largest u^(1/weight)). It shuffles items.
-func sample(items []*item, n int) []*item {
-	rank := make(map[*item]float64, len(items))
-	for _, it := range items {
-		rank[it] = math.Log(1-rand.Float64()) / float64(it.available)
-	}
-	slices.SortFunc(items, func(a, b *item) int { return cmp.Compare(rank[b], rank[a]) })
-	return items[:n]
 }

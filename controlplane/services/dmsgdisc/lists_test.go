@@ -52,8 +52,8 @@ func TestLongListsWait(t *testing.T) {
 	}
 	count := func() int {
 		var keys []string
-		body, _, _ := s.current(&s.lists.clients)
-		if err := json.Unmarshal(body, &keys); err != nil || !slices.IsSorted(keys) {
+		body, _ := digested(s, &s.lists.clients, ofClients, func(*item) bool { return true }, writeKeysAnswer)
+		if err := json.Unmarshal(body.body, &keys); err != nil || !slices.IsSorted(keys) {
 			t.Fatalf("%v; the keys are in order: %v", err, slices.IsSorted(keys))
 		}
 		return len(keys)
@@ -69,12 +69,14 @@ func TestLongListsWait(t *testing.T) {
 	}
 }
 
+func writeKeysAnswer(items []*item) answer { return newAnswer(writeKeys(items)) }
+
 func TestClientsByServer(t *testing.T) {
 	a, b := key(1), key(2)
 	one, two := entryItem(10, 1, time.Time{}), entryItem(11, 1, time.Time{})
 	one.raw, one.delegated = []byte(`{"n":1}`), []cipher.PubKey{b, a, b}
 	two.raw, two.delegated = []byte(`{"n":2}`), []cipher.PubKey{b}
-	got := string(writeByServer([]*item{two, one}))
+	got := string(writeGroups(groupByServer([]*item{two, one})))
 	want := `{"` + a.String() + `":[{"n":1}],"` + b.String() + `":[{"n":1},{"n":2}]}`
 	if got != want {
 		t.Errorf("%s\nwant %s", got, want)

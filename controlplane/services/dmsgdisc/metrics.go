@@ -70,29 +70,16 @@ func (c *call) showMetrics() {
 	}
 	family("dmsgdisc_store_errors_total", "counter", "Requests that failed because of the store.")
 	fmt.Fprintf(&b, "dmsgdisc_store_errors_total %d\n", c.s.metrics.storeErrors.Load())
-	var clients, visors, servers, room int
-	c.s.mirror.collect(c.s.o.Now(), func(it *item) bool {
-		if it.client {
-			clients++
-		}
-		if it.visor {
-			visors++
-		}
-		if it.server {
-			servers++
-			room += max(0, it.available)
-		}
-		return false
-	})
+	n, _ := digested(c.s, &c.s.lists.census, ofServers|ofClients, func(*item) bool { return true }, newCensus)
 	family("dmsgdisc_entries", "gauge", "Entries that are given out.")
 	for _, g := range []struct {
 		kind string
 		n    int
-	}{{"client", clients}, {"visor", visors}, {"server", servers}} {
+	}{{"client", n.clients}, {"visor", n.visors}, {"server", n.servers}} {
 		fmt.Fprintf(&b, "dmsgdisc_entries{kind=%q} %d\n", g.kind, g.n)
 	}
 	family("dmsgdisc_available_sessions", "gauge", "Sessions that the servers still take.")
-	fmt.Fprintf(&b, "dmsgdisc_available_sessions %d\n", room)
+	fmt.Fprintf(&b, "dmsgdisc_available_sessions %d\n", n.room)
 	lost := 0
 	if !c.s.mirror.isLost().IsZero() {
 		lost = 1
@@ -101,4 +88,26 @@ func (c *call) showMetrics() {
 	fmt.Fprintf(&b, "dmsgdisc_store_lost %d\n", lost)
 	c.SetContentType("text/plain; version=0.0.4; charset=utf-8")
 	c.SetBodyString(b.String())
+}
+
+// A census counts entries.
+type census struct {
+	clients, visors, servers int
+	room                     int // sessions that the servers still take
+}
+
+func newCensus(items []*item) (n census) {
+	for _, it := range items {
+		if it.client {
+			n.clients++
+		}
+		if it.visor {
+			n.visors++
+		}
+		if it.server {
+			n.servers++
+			n.room += max(0, it.available)
+		}
+	}
+	return n
 }

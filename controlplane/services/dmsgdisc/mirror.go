@@ -180,9 +180,9 @@ func (m *mirror) end(now time.Time) {
 	m.clients++
 }
 
-// collect returns the items for which want says yes, in no order, and the counts of
-// changes that this is the state of.
-func (m *mirror) collect(now time.Time, want func(*item) bool) (found []*item, servers, clients uint64) {
+// collect returns the items that are visible and for which want says yes, in no
+// order.
+func (m *mirror) collect(now time.Time, want func(*item) bool) (found []*item) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	at := m.clock(now)
@@ -191,12 +191,18 @@ func (m *mirror) collect(now time.Time, want func(*item) bool) (found []*item, s
 			found = append(found, it)
 		}
 	}
-	return found, m.servers, m.clients
+	return found
 }
 
-// counts returns the counts of changes.
-func (m *mirror) counts() (servers, clients uint64) {
+// changes returns a count that rises with each change of the kind k.
+func (m *mirror) changes(k kind) (n uint64) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.servers, m.clients
+	if k&ofServers != 0 {
+		n += m.servers
+	}
+	if k&ofClients != 0 {
+		n += m.clients
+	}
+	return n
 }

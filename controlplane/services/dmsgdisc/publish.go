@@ -31,8 +31,8 @@ func (s *Service) publish(ctx context.Context, e *disc.Entry, from httpd.Source,
 	if err := s.check(e, now); err != nil {
 		return false, err
 	}
-	if err := e.Verify(); err != nil {
-		return false, disc.ErrUnauthorized
+	if err := s.prove(e.Verify); err != nil {
+		return false, err
 	}
 	if !s.keys.Allow(httpd.Source(e.Static), now) {
 		return false, disc.ErrRateLimited

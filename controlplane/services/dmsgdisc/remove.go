@@ -22,8 +22,8 @@ func (s *Service) remove(ctx context.Context, e *disc.Entry, caller httpd.Caller
 		return disc.ErrNoKey
 	}
 	// What a server looks up of itself has the type that it was given.
-	if err := e.VerifyServed(); err != nil {
-		return disc.ErrUnauthorized
+	if err := s.prove(e.VerifyServed); err != nil {
+		return err
 	}
 	now := s.o.Now()
 	if !s.keys.Allow(httpd.Source(e.Static), now) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -60,7 +61,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		ServerTTL: 2 * time.Minute, ClientTTL: time.Hour, ShortTTL: 3 * time.Minute, QuietTTL: 7 * 24 * time.Hour,
-		MaxEntries: 500_000,
+		MaxEntries: 200_000,
 		ReadRate:   1000, ReadBurst: 5000,
 		WriteRate: 20, WriteBurst: 1000,
 		NewRate: 0.2, NewBurst: 1000,
@@ -106,6 +107,7 @@ type Service struct {
 	fresh    *httpd.Limiter // new entries, by source
 	keys     *httpd.Limiter // by key
 	lookups  chan struct{}  // places for look-ups in the store
+	proofs   chan struct{}  // places for checks of signatures
 	metrics  metrics
 	started  time.Time
 
@@ -133,6 +135,7 @@ func New(st store.Store, o Options) (*Service, error) {
 		fresh:   httpd.NewLimiter(o.NewRate, o.NewBurst, now),
 		keys:    httpd.NewLimiter(o.KeyRate, o.KeyBurst, now),
 		lookups: make(chan struct{}, maxLookups),
+		proofs:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 	}
 	return s, nil
 }
