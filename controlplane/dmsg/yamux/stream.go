@@ -253,8 +253,13 @@ func (st *Stream) wakeAll() {
 	st.writable.Broadcast()
 }
 
-// dropReceived forgets what was not read. st.mu is held.
+// dropReceived forgets what was not read. The first Buf may be in the hands of somebody
+// who has peeked at it, and writes to it: that one is left to the garbage collector.
+// st.mu is held.
 func (st *Stream) dropReceived() {
+	if st.rx.head != nil {
+		st.rx.pop()
+	}
 	st.rx.free()
 	st.buffered = 0
 }
