@@ -121,8 +121,12 @@ func (s *session) pass(b *batch, n, p int) {
 	if !f.open {
 		flags = f.flags
 	}
-	if n == 0 && flags == 0 || f.c.fins.Load()&(1<<f.side) != 0 && flags&yamux.FlagRST == 0 {
-		return // nothing, or the deployed software's race of a write with a close
+	if f.c.fins.Load()&(1<<f.side) != 0 {
+		// The deployed software's race of a write with a close: no data after FIN.
+		n, flags = 0, flags&yamux.FlagRST
+	}
+	if n == 0 && flags == 0 {
+		return
 	}
 	to := &f.c.ends[f.side^1]
 	yamux.Header{Type: yamux.TypeData, Flags: flags, StreamID: to.id, Length: uint32(n)}.Put(b.buf[p-yamux.HeaderLen:])

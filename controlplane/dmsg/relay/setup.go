@@ -116,22 +116,22 @@ func (s *session) feed(b *batch, p []byte) (int, Reason) {
 	return 0, ViolationEarly
 }
 
-// collect takes what belongs to the object off p and returns how much that is.
+// collect takes what belongs to the object off p and returns how much that is, and
+// why the object cannot be one.
 func (su *setup) collect(p []byte) (int, Reason) {
 	took := 0
 	for len(p) > 0 && !su.complete() {
 		want := 2 - len(su.object)
 		if want <= 0 {
-			n := int(binary.BigEndian.Uint16(su.object))
-			if n < minObject {
-				return took, ResetRequest
-			}
-			want = min(2+n-len(su.object), objectStep)
+			want = min(2+int(binary.BigEndian.Uint16(su.object))-len(su.object), objectStep)
 		}
 		n := min(want, len(p))
 		su.object = append(su.object, p[:n]...)
 		p = p[n:]
 		took += n
+		if len(su.object) >= 2 && binary.BigEndian.Uint16(su.object) < minObject {
+			return took, ResetRequest
+		}
 	}
 	return took, ReasonNone
 }
