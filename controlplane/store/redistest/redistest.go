@@ -78,12 +78,12 @@ func start(t testing.TB, args ...string) *Server {
 	return nil
 }
 
-// freePort returns a port below 32,768 on which nobody listens: the bus of a cluster
-// may add 10,000, and the kernel gives higher ones to clients.
+// freePort returns a port on which nobody listens. It is such that also the bus of a
+// cluster, 10,000 above, is out of the range that the kernel gives to clients.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
-		port := 16000 + int(time.Now().UnixNano()/1000+int64(os.Getpid())*7919)%16000
+		port := 16000 + int(time.Now().UnixNano()/1000+int64(os.Getpid())*7919)%6000
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil {
 			l.Close()
