@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
@@ -376,3 +377,20 @@ func TestHealthAndMetrics(t *testing.T) {
 }
 
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// A flood of writes waits for its turn and is refused in the end, not queued for
+// ever.
+func TestProofsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Service{proofs: make(chan struct{}, 1)}
+		s.proofs <- struct{}{}
+		start := time.Now()
+		if err := s.prove(func() error { return nil }); !errors.Is(err, errBusy) || time.Since(start) != proveTimeout {
+			t.Errorf("%v after %v, want %v after %v", err, time.Since(start), errBusy, proveTimeout)
+		}
+		time.AfterFunc(time.Second, func() { <-s.proofs })
+		if err := s.prove(func() error { return nil }); err != nil || len(s.proofs) != 0 {
+			t.Errorf("%v, %d places taken", err, len(s.proofs))
+		}
+	})
+}

@@ -166,7 +166,7 @@ func (m *mirror) end(now time.Time) {
 		if _, ok := m.round[pk]; ok {
 			continue
 		}
-		if !m.lost.IsZero() && !it.expires.IsZero() && it.expires.After(m.lost) && it.visible(m.clock(now)) && it.expires.Before(now.Add(healGrace)) {
+		if !m.lost.IsZero() && !it.expires.IsZero() && it.visible(m.clock(now)) && it.expires.Before(now.Add(healGrace)) {
 			kept := *it
 			kept.expires = now.Add(healGrace)
 			m.items[pk] = &kept

@@ -49,7 +49,6 @@ func (s *Service) publish(ctx context.Context, e *disc.Entry, from httpd.Source,
 			return false, err
 		}
 		next.refreshes = old.refreshesWith(e)
-		next.removed = old.removed
 		ttl := s.ttl(e, next, short)
 		version, err := s.store.Put(ctx, key, next.encode(), ttl, store.IfVersion(old.version))
 		if errors.Is(err, store.ErrConflict) {
@@ -133,7 +132,8 @@ func (s *Service) checkAddress(address string) error {
 	}
 	local := host == "" || host == "localhost" || strings.HasSuffix(host, ".localhost")
 	if ip, err := netip.ParseAddr(host); err == nil {
-		local = ip.Unmap().IsLoopback() || ip.IsUnspecified()
+		ip = ip.Unmap()
+		local = ip.IsLoopback() || ip.IsUnspecified()
 	}
 	if local {
 		return disc.ErrLocalAddress

@@ -50,7 +50,7 @@ func (s *Service) remove(ctx context.Context, e *disc.Entry, caller httpd.Caller
 		}
 		// An author whose clock was ahead is not to wait until it has come true.
 		removed := min(max(e.Timestamp, old.entry.Timestamp), now.Add(maxAge).UnixNano())
-		mark := record{removed: max(removed, old.removed)}
+		mark := record{removed: removed}
 		version, err := s.store.Put(ctx, key, mark.encode(), s.o.QuietTTL, store.IfVersion(old.version))
 		if errors.Is(err, store.ErrConflict) {
 			continue

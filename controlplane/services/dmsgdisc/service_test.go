@@ -297,7 +297,7 @@ func TestServers(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	r := newRig(t, nil)
-	a, skA := keyPair(t, 0x11)
+	a, _ := keyPair(t, 0x11)
 	now := r.clock.Now()
 	client := func(change func(*disc.Entry)) string { return text(r.client(0x11, change)) }
 	server := func(change func(*disc.Entry)) string { return text(r.server(0x22, change)) }
@@ -308,7 +308,6 @@ func TestRefusals(t *testing.T) {
 	other := func(sequence uint64, d time.Duration) string {
 		return text(r.client(0x33, func(e *disc.Entry) { e.Sequence, e.Timestamp = sequence, now.Add(d).UnixNano() }))
 	}
-	_ = skA
 	tests := []struct {
 		name, body string
 		want       *disc.Fault
@@ -323,6 +322,7 @@ func TestRefusals(t *testing.T) {
 		{"localhost", addr("localhost:8081"), disc.ErrLocalAddress},
 		{"no host", addr(":8081"), disc.ErrLocalAddress},
 		{"any address", addr("0.0.0.0:8081"), disc.ErrLocalAddress},
+		{"any address, mapped", addr("[::ffff:0.0.0.0]:8081"), disc.ErrLocalAddress},
 		{"no port", addr("1.2.3.4"), disc.ErrBadInput},
 		{"no address", addr(""), disc.ErrNoServerAddress},
 		{"no version", client(func(e *disc.Entry) { e.Version = "" }), disc.ErrNoVersion},
@@ -369,4 +369,8 @@ func TestTestMode(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.Testing = true })
 	e := r.server(0x22, func(e *disc.Entry) { e.Server.Address = "127.0.0.1:8081" })
 	r.want("POST", entryPath, text(e), 200, wroteNew)
+	// Where no pass-phrase is set, saying nothing is none.
+	if _, got := r.do("GET", entryPath+e.Static.String(), ""); !strings.Contains(got, `"serverType":"community"`) {
+		t.Errorf("without a pass-phrase: %s", got)
+	}
 }
