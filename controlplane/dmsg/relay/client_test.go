@@ -157,3 +157,29 @@ func BenchmarkBulk(b *testing.B) {
 	_ = conn.CloseWrite()
 	<-got
 }
+
+func BenchmarkDial(b *testing.B) {
+	r := newRig(b, nil)
+	from, to := r.client(b), r.client(b)
+	ln, err := to.Listen(80)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+		}
+	}()
+	for b.Loop() {
+		conn, err := from.Dial(b.Context(), proto.Addr{PK: to.PubKey(), Port: 80})
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = conn.Close()
+	}
+}
