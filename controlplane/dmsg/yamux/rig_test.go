@@ -2,7 +2,6 @@ package yamux
 
 import (
 	"context"
-	"crypto/sha256"
 	"io"
 	"net"
 	"testing"
@@ -101,11 +100,4 @@ func pattern(n int, seed byte) []byte {
 		p[i] = byte(i) ^ byte(i>>8)*7 ^ byte(i>>16)*13 ^ seed
 	}
 	return p
-}
-
-// sum reads r to its end.
-func sum(r io.Reader) (n int64, digest [32]byte, err error) {
-	h := sha256.New()
-	n, err = io.Copy(h, r)
-	return n, [32]byte(h.Sum(nil)), err
 }
