@@ -121,6 +121,9 @@ type silence struct {
 }
 
 func (s *silence) Error() string {
+	if !s.at.IsValid() {
+		return fmt.Sprintf("link: no visor with key %s answered on its dmsg stream", s.peer)
+	}
 	return fmt.Sprintf("link: no visor with key %s answered at %s; another key may live there", s.peer, s.at)
 }
 
@@ -133,7 +136,10 @@ func (l *Link) noAnswer() error { return &silence{l.peer, l.state.target} }
 // for the outcome. A link that the neighbour has opened becomes ours as it is; addr
 // is then where we look for the neighbour when it dies.
 //
-// Errors: ErrExists, ErrSelf; an engine without UDP has no SUDPH links.
+// A DMSG link goes by key alone, its addr is the zero value.
+//
+// Errors: ErrExists, ErrSelf; an engine without UDP has no SUDPH links, one without
+// Config.Streams no DMSG links.
 func (e *Engine) AddLink(peer cipher.PubKey, typ Type, addr netip.AddrPort) (*Link, error) {
 	addr, err := e.checkTarget(peer, typ, addr)
 	if err != nil {
@@ -166,8 +172,14 @@ func (e *Engine) checkTarget(peer cipher.PubKey, typ Type, addr netip.AddrPort) 
 		return addr, ErrSelf
 	case typ == SUDPH && e.udp == nil:
 		return addr, errors.New("link: SUDPH is off: no UDP address to listen on is configured")
+	case typ == DMSG && e.cfg.Streams == nil:
+		return addr, errors.New("link: dmsg is off: no client of it is configured")
+	case typ == DMSG && addr.IsValid():
+		return addr, fmt.Errorf("link: a dmsg link goes by key alone, not to %s", addr)
+	case typ == DMSG:
+		return addr, nil
 	case typ != SUDPH && typ != STCPR:
-		return addr, fmt.Errorf("link: cannot add a %s link by address", typ)
+		return addr, fmt.Errorf("link: no links of type %s", typ)
 	case !addr.IsValid() || addr.Port() == 0:
 		return addr, fmt.Errorf("link: %q is no address with a port", addr)
 	}

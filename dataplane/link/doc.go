@@ -1,6 +1,6 @@
 // Package link keeps encrypted pipes to neighbours: each link proves the key of
 // the visor at its other end and carries route packets (docs/wire.md sections
-// 2 to 4) over UDP (SUDPH) or over a byte stream (STCPR, later dmsg).
+// 2 to 4) over UDP (SUDPH) or over a byte stream (STCPR over TCP, or a dmsg stream).
 //
 // An [Engine] owns the sockets, one packet worker per UDP socket, and all links.
 // Ownership is for receiving: the low bits of a receiver index name the worker,

@@ -37,6 +37,10 @@ type Config struct {
 	// where STCPR links are accepted; the zero value accepts none, dialling works
 	// all the same.
 	UDP, TCP netip.AddrPort
+	// Streams opens the byte streams that DMSG links run over: one to the visor with
+	// key peer, whose key whoever carries the stream has proved already. nil: no DMSG
+	// links. Engine.AcceptStream takes those that come in.
+	Streams func(ctx context.Context, peer cipher.PubKey) (net.Conn, error)
 	// Workers is the number of UDP sockets and packet workers, 0 for one per CPU.
 	Workers int
 	Policy  Policy
@@ -78,6 +82,8 @@ type Engine struct {
 	keys    packet.Slots[rxKey]
 	txs     sync.Pool
 	txSeq   atomic.Uint32
+
+	carried *acceptGate // of inbound DMSG links
 
 	shake  *shaker
 	events eventQueue
@@ -125,6 +131,7 @@ func New(cfg Config, handler Handler) (*Engine, error) {
 		perAddr:  map[netip.Prefix]int{},
 		expected: map[cipher.PubKey]bool{},
 		guard:    noise.NewReplayGuard(maxTracked),
+		carried:  newAcceptGate(),
 	}
 	if err := cfg.Limits.Validate(); err != nil {
 		return nil, fmt.Errorf("link: %w", err)

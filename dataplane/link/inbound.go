@@ -162,15 +162,16 @@ func (e *Engine) releaseInbound(l *Link) {
 	}
 }
 
-// admit decides whether an authentic initiation is answered, and returns its link.
-func (e *Engine) admit(r *responder, typ Type, from netip.AddrPort, now int64) (*Link, error) {
+// admit decides whether an authentic initiation from place at is answered, and
+// returns its link.
+func (e *Engine) admit(r *responder, typ Type, at netip.Prefix, now int64) (*Link, error) {
 	if r.peer == e.pk {
 		return nil, &dropError{DropPolicy, "a visor with our own key called"}
 	}
 	if !e.guard.Admit(r.peer, r.offer.timestamp) {
 		return nil, &dropError{DropTimestamp, "initiation is not newer than the last"}
 	}
-	l, err := e.link(r.peer, typ, true, place(from.Addr()))
+	l, err := e.link(r.peer, typ, true, at)
 	if err != nil {
 		return nil, err
 	}

@@ -119,12 +119,12 @@ func TestTie(t *testing.T) {
 		seen[wins] = true
 		now := n.Now()
 		l.keys.Begin(time.Duration(now))
-		_, err = n.admit(&responder{peer: peer, offer: offer{timestamp: 1}}, SUDPH, from, now+retryFirst/4)
+		_, err = n.admit(&responder{peer: peer, offer: offer{timestamp: 1}}, SUDPH, place(from.Addr()), now+retryFirst/4)
 		_, busy := l.keys.Attempt()
 		if (err != nil) != wins || busy != wins {
 			t.Errorf("we win: %v, admit: %v, our handshake goes on: %v", wins, err, busy)
 		}
-		if _, err = n.admit(&responder{peer: peer, offer: offer{timestamp: 2}}, SUDPH, from, now+retryFirst); err != nil {
+		if _, err = n.admit(&responder{peer: peer, offer: offer{timestamp: 2}}, SUDPH, place(from.Addr()), now+retryFirst); err != nil {
 			t.Errorf("our handshake is stale, and yet: %v", err)
 		}
 	}

@@ -256,7 +256,7 @@ func (s *shaker) initiation(msg []byte, from netip.AddrPort, now int64) error {
 	if err != nil {
 		return err
 	}
-	l, err := s.e.admit(r, SUDPH, from, now)
+	l, err := s.e.admit(r, SUDPH, place(from.Addr()), now)
 	if err != nil {
 		return err
 	}

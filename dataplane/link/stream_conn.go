@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/skyminer/skywire/dataplane/cipher"
 	"github.com/skyminer/skywire/dataplane/noise"
 	"github.com/skyminer/skywire/dataplane/packet"
 )
@@ -90,11 +91,21 @@ func (l *Link) connectOver(ctx context.Context, conn net.Conn, began int64) erro
 	return nil
 }
 
+// An arrival is an inbound connection.
+type arrival struct {
+	conn net.Conn
+	typ  Type
+	addr netip.AddrPort // not valid for what has none
+	at   netip.Prefix   // what limits per place count it by
+	key  cipher.PubKey  // whom the carrier says it is from; zero if it says nothing
+}
+
 // acceptStream answers the handshake on an inbound connection. When the peer has
 // proved its key, or the connection has ended, it calls leave; on an error the
-// caller closes conn and calls leave itself. curves is held while points are
+// caller closes a.conn and calls leave itself. curves is held while points are
 // multiplied.
-func (e *Engine) acceptStream(ctx context.Context, conn net.Conn, typ Type, from netip.AddrPort, curves chan struct{}, leave func()) error {
+func (e *Engine) acceptStream(ctx context.Context, a arrival, curves chan struct{}, leave func()) error {
+	conn := a.conn
 	// It ends when the peer has proved its key.
 	if err := conn.SetDeadline(time.Now().Add(streamPatience)); err != nil {
 		return err
@@ -114,7 +125,7 @@ func (e *Engine) acceptStream(ctx context.Context, conn net.Conn, typ Type, from
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	l, r, reply, keys, err := e.answerStream(msg, typ, from)
+	l, r, reply, keys, err := e.answerStream(msg, a)
 	<-curves
 	if err != nil {
 		return err
@@ -122,7 +133,7 @@ func (e *Engine) acceptStream(ctx context.Context, conn net.Conn, typ Type, from
 	if err := writeBody(conn, reply); err != nil {
 		return err
 	}
-	c := &streamConn{l: l, addr: from, offer: r.offer, leave: leave}
+	c := &streamConn{l: l, addr: a.addr, offer: r.offer, leave: leave}
 	c.first = newRxKey(l, keys, 0, 0, r.offer).epoch
 	l.mu.Lock()
 	c.start(conn, c.first)
@@ -130,13 +141,16 @@ func (e *Engine) acceptStream(ctx context.Context, conn net.Conn, typ Type, from
 	return nil
 }
 
-func (e *Engine) answerStream(msg []byte, typ Type, from netip.AddrPort) (*Link, *responder, []byte, noise.Keys, error) {
+func (e *Engine) answerStream(msg []byte, a arrival) (*Link, *responder, []byte, noise.Keys, error) {
 	now := e.tick()
-	r, err := readInitiation(e.cfg.Static, typ, msg)
+	r, err := readInitiation(e.cfg.Static, a.typ, msg)
 	if err != nil {
 		return nil, nil, nil, noise.Keys{}, err
 	}
-	l, err := e.admit(r, typ, from, now)
+	if !a.key.IsZero() && r.peer != a.key {
+		return nil, nil, nil, noise.Keys{}, &dropError{DropPolicy, "its key is not the one that its stream is from"}
+	}
+	l, err := e.admit(r, a.typ, a.at, now)
 	if err != nil {
 		return nil, nil, nil, noise.Keys{}, err
 	}

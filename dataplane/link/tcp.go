@@ -65,7 +65,8 @@ func (e *Engine) acceptLoop(ctx context.Context) error {
 		stop := context.AfterFunc(unproved, func() { _ = conn.Close() })
 		done := func() { stop(); giveWay(); leave() }
 		e.streams.Go(func() {
-			if err := e.acceptStream(unproved, conn, STCPR, from, g.curves, done); err != nil {
+			a := arrival{conn: conn, typ: STCPR, addr: from, at: place(from.Addr())}
+			if err := e.acceptStream(unproved, a, g.curves, done); err != nil {
 				e.countError(err)
 				_ = conn.Close()
 				done()
@@ -88,7 +89,7 @@ func remoteAddr(conn net.Conn) netip.AddrPort {
 func (l *Link) connectStreamDue(now int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.outbound.Load() || l.Up() || now < l.state.next || !l.state.target.IsValid() || !l.keys.Begin(time.Duration(now)) {
+	if !l.outbound.Load() || l.Up() || now < l.state.next || l.typ == STCPR && !l.state.target.IsValid() || !l.keys.Begin(time.Duration(now)) {
 		return
 	}
 	l.backOff(now)
@@ -105,18 +106,36 @@ func (l *Link) connectStreamDue(now int64) {
 func (l *Link) dial(target netip.AddrPort, began int64) error {
 	ctx, cancel := context.WithTimeout(l.e.ctx, streamPatience)
 	defer cancel()
-	d := net.Dialer{KeepAlive: -1}
-	conn, err := d.DialContext(ctx, tcpNetwork(target), target.String())
+	conn, err := l.open(ctx, target)
 	if err != nil {
-		return fmt.Errorf("link: connect to %s: %w", l.peer, err)
+		return &openError{fmt.Errorf("link: connect to %s: %w", l.peer, err)}
 	}
-	tuneTCP(conn)
 	if err := l.connectOver(ctx, conn, began); err != nil {
 		_ = conn.Close()
 		return err
 	}
 	return nil
 }
+
+// open opens what the link is to run over.
+func (l *Link) open(ctx context.Context, target netip.AddrPort) (net.Conn, error) {
+	if l.typ == DMSG {
+		return l.e.cfg.Streams(ctx, l.peer)
+	}
+	d := net.Dialer{KeepAlive: -1}
+	conn, err := d.DialContext(ctx, tcpNetwork(target), target.String())
+	if err != nil {
+		return nil, err
+	}
+	tuneTCP(conn)
+	return conn, nil
+}
+
+// An openError says that there is no connection to shake hands on, which no patience
+// will change.
+type openError struct{ error }
+
+func (e *openError) Unwrap() error { return e.error }
 
 // failed ends the attempt that began then. That nobody answered is said only after
 // some patience: both ends may have called at once.
@@ -128,10 +147,10 @@ func (l *Link) failed(err error, began int64) {
 		return
 	}
 	l.keys.Abort()
-	var op *net.OpError
+	var open *openError
 	switch {
 	case l.e.ctx.Err() != nil:
-	case errors.As(err, &op) && op.Op == "dial":
+	case errors.As(err, &open):
 		l.state.despaired = true
 		l.outcome(err)
 	case now-l.state.began > patience:

@@ -48,7 +48,7 @@ func (e *Engine) runTimer(ctx context.Context) error {
 func (e *Engine) lookAfter(l *Link, now int64) (handshake bool) {
 	l.keys.Sweep(time.Duration(now))
 	if !l.Up() {
-		if l.typ == STCPR {
+		if l.typ != SUDPH {
 			l.connectStreamDue(now)
 			return false
 		}
