@@ -26,11 +26,6 @@ type lists struct {
 	census                                    digest[census]
 }
 
-// An answer is a body, nil if it were too long, and its tag.
-type answer struct{ body, etag []byte }
-
-func newAnswer(body []byte) answer { return answer{body, etagOf(body)} }
-
 // A digest is what was made of some entries, until these change. The zero value is
 // empty.
 type digest[T any] struct {
@@ -133,16 +128,9 @@ func (c *call) clientsOf(text string) {
 		return
 	}
 	g, _ := digested(c.s, &c.s.lists.groups, ofClients, isReachable, groupByServer)
-	c.answer(newAnswer(joinEntries(g[pk])))
-}
-
-// answer answers with a list.
-func (c *call) answer(a answer) {
-	if a.body == nil {
-		c.refuse(errHeavy)
-		return
-	}
-	c.tagged(a.body, a.etag)
+	a := newAnswer(joinEntries(g[pk]))
+	a.packed = nil // made for one request
+	c.answer(a)
 }
 
 // byKey sorts items, so that the same ones make the same answer.
