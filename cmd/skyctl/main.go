@@ -15,5 +15,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(ctl.New(os.Stdout, os.Stderr, buildinfo.Version(), os.Getenv("SKYWIRE_SOCKET")).Main(ctx, os.Args[1:]))
+	program := ctl.New(os.Stdout, os.Stderr, buildinfo.Version(), os.Getenv("SKYWIRE_SOCKET"))
+	program.SetDiscovery(os.Getenv("SKYWIRE_DISCOVERY"))
+	os.Exit(program.Main(ctx, os.Args[1:]))
 }

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"sync"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/skyminer/skywire/controlplane/api"
@@ -28,12 +30,16 @@ const (
 // A Program is one run of skyctl.
 type Program struct {
 	app *kingpin.Application
+	in  io.Reader
 	out io.Writer
 	err io.Writer
 	ctx context.Context
 
-	socket string
-	json   bool
+	socket    string
+	discovery string // of dmsg, where no flag names one
+	json      bool
+
+	mu sync.Mutex // one line at a time
 }
 
 // New returns skyctl, which writes what it has to say to out, and what went wrong
@@ -43,7 +49,7 @@ func New(out, errw io.Writer, version, defaultSocket string) *Program {
 	if defaultSocket == "" {
 		defaultSocket = config.Socket()
 	}
-	p := &Program{out: out, err: errw}
+	p := &Program{in: os.Stdin, out: out, err: errw}
 	p.app = kingpin.New("skyctl", "Make keys and configurations, and command a running visor.")
 	p.app.UsageWriter(out).ErrorWriter(errw).Version(version)
 	p.app.Terminate(func(code int) { panic(exit(code)) })
@@ -57,6 +63,7 @@ func New(out, errw io.Writer, version, defaultSocket string) *Program {
 	p.route()
 	p.ping()
 	p.forward()
+	p.dmsg()
 	p.completion()
 	return p
 }
