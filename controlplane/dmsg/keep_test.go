@@ -6,12 +6,14 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
+	"github.com/skyminer/skywire/controlplane/dmsg/yamux"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
@@ -71,8 +73,20 @@ func TestOnlyRelayRestarts(t *testing.T) {
 	r := startRelayAs(t, pk, sk, "127.0.0.1:0")
 	a := startClient(t, disc.NewStatic(r.entry()))
 	addr := r.ln.Addr().String()
+	l, err := a.Listen(80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, _ := connect(t, a, l)
 	r.kill()
 	a.await(t, "down", kind(EventDown))
+	if _, err := near.Read(make([]byte, 1)); !errors.Is(err, yamux.ErrSessionClosed) {
+		t.Errorf("Read over a dead relay: %v", err)
+	}
+	// Nobody has closed the streams yet; what they took is free all the same.
+	if len(a.ports.dialled) != 0 || len(a.guests.n) != 0 {
+		t.Errorf("%d ports, %d guests left behind", len(a.ports.dialled), len(a.guests.n))
+	}
 	if _, err := a.DialVia(testCtx(t), pk, proto.Addr{PK: pk, Port: 1}); !errors.Is(err, proto.ErrUnreachable) {
 		t.Errorf("Dial by way of a dead relay: %v", err)
 	}
@@ -116,6 +130,11 @@ func TestGoAway(t *testing.T) {
 	near.Close()
 	far.Close()
 	waitFor(t, "the old session ends", func() bool { return len(a.Sessions()) == 1 })
+	for _, e := range a.events() {
+		if e.Kind == EventDown {
+			t.Errorf("the end of a drained session is told as a loss: %v", e)
+		}
+	}
 }
 
 // waitFor asks until something is so that nothing tells about.
@@ -283,4 +302,79 @@ func (h *holeConn) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	return h.Conn.Write(p)
+}
+
+// startMute runs a relay that takes connections and says nothing. gone gets an element when
+// the client closes one.
+func startMute(t testing.TB) (entry *disc.Entry, gone <-chan struct{}) {
+	t.Helper()
+	pk, _ := cipher.GenerateKeyPair()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan struct{}, 100)
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer conn.Close()
+				io.Copy(io.Discard, conn)
+				closed <- struct{}{}
+			})
+		}
+	})
+	t.Cleanup(func() { ln.Close(); conns.Wait() })
+	return disc.NewServer(pk, ln.Addr().String(), 1<<30, time.Now()), closed
+}
+
+// abandonBar is well below the time-out of a handshake.
+const abandonBar = proto.HandshakeTimeout / 2
+
+// A relay that does not speak must not keep the client from one that does; when that
+// one is there, the attempt ends.
+func TestMuteRelay(t *testing.T) {
+	entry, gone := startMute(t)
+	good := startRelay(t)
+	begin := time.Now()
+	a := startClient(t, disc.NewStatic(entry, good.entry())) // the mute one has far more room
+	if pks := a.connected(); len(pks) != 1 || pks[0] != good.pk {
+		t.Errorf("connected to %v", pks)
+	}
+	select {
+	case <-gone:
+	case <-time.After(abandonBar):
+		t.Error("the attempt goes on although it is not needed")
+	}
+	if took := time.Since(begin); took > moveBar+abandonBar {
+		t.Errorf("took %v", took)
+	}
+}
+
+// An attempt to connect ends when nobody waits for it any more.
+func TestAbandonedDial(t *testing.T) {
+	entry, gone := startMute(t)
+	peer, _ := cipher.GenerateKeyPair()
+	cfg := DefaultConfig()
+	_, cfg.SecKey = cipher.GenerateKeyPair()
+	cfg.Servers = []*disc.Entry{entry}
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Dial(ctx, proto.Addr{PK: peer, Port: 1}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Dial: %v", err)
+	}
+	select {
+	case <-gone:
+	case <-time.After(abandonBar):
+		t.Error("the attempt goes on")
+	}
 }

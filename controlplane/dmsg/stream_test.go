@@ -182,6 +182,7 @@ func TestDiallerLeavesPings(t *testing.T) {
 	if _, err := io.ReadFull(b, make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
+	b.sess.c.Close() // waits for an answer on its way
 	b.CloseWrite()
 	if got, err := io.ReadAll(a); len(got) != 0 || err != nil {
 		t.Errorf("the dialling end wrote %x, %v", got, err)
