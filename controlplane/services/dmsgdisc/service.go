@@ -39,7 +39,7 @@ type Options struct {
 	// neither; clients of 2024 publish only when their sessions change.
 	ClientTTL, ShortTTL, QuietTTL time.Duration
 
-	// MaxEntries bounds how many entries there are, some 1.5 KB of memory each.
+	// MaxEntries bounds how many entries there are, 1 KB of heap each.
 	MaxEntries int
 	// Limits of one source: a key over dmsg, an IPv4 address, an IPv6 /64; rates per
 	// second, 0 for none.
