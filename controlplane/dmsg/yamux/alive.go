@@ -56,9 +56,10 @@ func (k *keepAlive) tick() {
 		return
 	}
 	k.asked = false
+	silent := heard == k.heardAt
 	k.timer.Reset(cfg.KeepAlive)
 	k.mu.Unlock()
-	if heard == k.heardAt {
+	if silent {
 		k.sess.die(ErrKeepAlive)
 	}
 }

@@ -75,12 +75,15 @@ func (c Config) Validate() error {
 
 // A Budget is the credit that the streams of a process may grant beyond their
 // initial windows, all together. Its methods are safe for concurrent use.
-type Budget struct{ left atomic.Int64 }
+type Budget struct {
+	total int64
+	left  atomic.Int64
+}
 
 // NewBudget returns a budget of that many bytes.
 func NewBudget(bytes int64) *Budget {
-	b := new(Budget)
-	b.left.Store(max(bytes, 0))
+	b := &Budget{total: max(bytes, 0)}
+	b.left.Store(b.total)
 	return b
 }
 
@@ -109,6 +112,10 @@ func (b *Budget) take(n int64) int64 {
 		}
 	}
 }
+
+// scarce reports whether so little is left that those who have much should give some
+// back.
+func (b *Budget) scarce() bool { return b != nil && b.left.Load() < b.total/8 }
 
 // give returns n bytes taken before.
 func (b *Budget) give(n int64) {

@@ -119,6 +119,9 @@ func (st *Stream) take(n int) (granted bool) {
 	if !st.win.read(int64(n)) || st.gotFIN || st.gone {
 		return false
 	}
+	if st.win.yield(st.sess.cfg.Budget); st.win.pending == 0 {
+		return false
+	}
 	st.win.watch()
 	st.pushGrant()
 	return true

@@ -114,6 +114,20 @@ func (w *window) grow(factor int64, b *Budget, limit int64) bool {
 	return n > 0
 }
 
+// yield gives bytes that were read back to b instead of to the peer, while b is
+// scarce: so a window narrows in proportion to its width and its use, others widen by
+// equal steps, and streams that came late get their share.
+func (w *window) yield(b *Budget) {
+	if w.extra == 0 || !b.scarce() {
+		return
+	}
+	n := min(w.pending, w.extra)
+	w.size -= n
+	w.extra -= n
+	w.pending -= n
+	b.give(n)
+}
+
 // watch makes the grant that follows one under watch, unless another is. A grant that
 // widens the window is never watched: its trip would judge the window as it was.
 func (w *window) watch() {

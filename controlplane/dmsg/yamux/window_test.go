@@ -2,6 +2,7 @@ package yamux
 
 import (
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,4 +96,47 @@ func TestWindowGrows(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestBudgetShared: a stream that comes late gets its share of a budget that another
+// has taken.
+func TestBudgetShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const total = 2 << 20
+		budget := NewBudget(total)
+		var streamOf [2]*Stream
+		extra := func(b *Stream) int64 {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return b.win.extra
+		}
+		var wg sync.WaitGroup
+		for i := range streamOf {
+			x, y := simPair(50*time.Millisecond, 2e8)
+			c, s := start(t, x, Config{Client: true}), start(t, y, Config{Budget: budget})
+			a, b := streams(t, c, s)
+			streamOf[i] = b
+			wg.Go(func() {
+				for p := make([]byte, 64<<10); ; {
+					if _, err := a.Write(p); err != nil {
+						return
+					}
+				}
+			})
+			wg.Go(func() { _, _ = io.Copy(io.Discard, b) })
+			time.Sleep(10 * time.Second)
+			if n := extra(b); i == 0 && n < total*3/4 {
+				t.Errorf("alone, a stream has %d bytes of the budget of %d", n, total)
+			}
+		}
+		first, second := extra(streamOf[0]), extra(streamOf[1])
+		t.Logf("%d and %d bytes", first, second)
+		if second < total/5 || first < total/5 || first+second+budget.Left() != total {
+			t.Errorf("of %d bytes, the first stream has %d, the second %d, left %d", total, first, second, budget.Left())
+		}
+		for _, b := range streamOf {
+			b.Reset()
+		}
+		wg.Wait()
+	})
 }
