@@ -54,8 +54,10 @@ func (s *session) acceptStreams() {
 // incoming sets up one stream. A failure is counted and not logged one by one: peers
 // can cause as many as they like.
 func (s *session) incoming(mux *yamux.Stream) {
-	mux.SetDeadline(time.Now().Add(setupTimeout))
-	err := s.setUp(mux)
+	err := mux.SetDeadline(time.Now().Add(setupTimeout))
+	if err == nil {
+		err = s.setUp(mux)
+	}
 	if err == nil {
 		return
 	}
@@ -130,9 +132,11 @@ type answer struct {
 
 // deliver hands the stream, whose set-up is over, to the listener.
 func (a *answer) deliver(mux *yamux.Stream) error {
-	mux.SetDeadline(time.Time{})
 	a.stream.mux = mux
-	err := a.stream.sess.adopt(a.stream)
+	err := mux.SetDeadline(time.Time{})
+	if err == nil {
+		err = a.stream.sess.adopt(a.stream)
+	}
 	if err != nil {
 		a.listener.unreserve()
 	} else {

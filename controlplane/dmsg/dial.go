@@ -243,14 +243,14 @@ func (s *session) dial(ctx context.Context, to proto.Addr) (*Stream, error) {
 }
 
 // shake is the dialer's side of a stream's set-up.
-func (st *Stream) shake() error {
-	id, hop := st.sess.c.id, st.sess.hop
-	in, msg1, err := id.Initiate(st.remote.PK)
+func (s *Stream) shake() error {
+	id, hop := s.sess.c.id, s.sess.hop
+	in, msg1, err := id.Initiate(s.remote.PK)
 	if err != nil {
 		return err
 	}
 	request, err := id.SignRequest(&proto.Request{
-		Timestamp: max(time.Now().UnixNano(), 1), Src: st.local, Dst: st.remote, NoiseMsg: msg1,
+		Timestamp: max(time.Now().UnixNano(), 1), Src: s.local, Dst: s.remote, NoiseMsg: msg1,
 	})
 	if err != nil {
 		return err
@@ -259,10 +259,10 @@ func (st *Stream) shake() error {
 	if err != nil {
 		return err
 	}
-	if _, err := st.mux.Write(object); err != nil {
+	if _, err := s.mux.Write(object); err != nil {
 		return turnedAway(err)
 	}
-	body, err := proto.ReadObject(st.mux, nil)
+	body, err := proto.ReadObject(s.mux, nil)
 	if err != nil {
 		return turnedAway(err)
 	}
@@ -270,7 +270,7 @@ func (st *Stream) shake() error {
 	if err != nil {
 		return err
 	}
-	response, err := proto.Signed(signed).Response(request.Hash(), st.remote.PK)
+	response, err := proto.Signed(signed).Response(request.Hash(), s.remote.PK)
 	if errors.Is(err, proto.ErrRespSignature) {
 		// A relay cannot sign for the peer. Ours says with its own key why it refuses;
 		// the deployed software takes that for a bad signature and fails as well.
@@ -284,7 +284,7 @@ func (st *Stream) shake() error {
 	if err := response.Err(); err != nil {
 		return refusal{err}
 	}
-	st.w.send, st.r.recv, err = in.Finish(response.NoiseMsg)
+	s.w.send, s.r.recv, err = in.Finish(response.NoiseMsg)
 	return err
 }
 

@@ -88,13 +88,6 @@ func (r *testRelay) goAway() {
 	}
 }
 
-// clients returns how many keys are connected.
-func (r *testRelay) clients() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.sessions)
-}
-
 func (r *testRelay) serve() {
 	for {
 		conn, err := r.ln.Accept()
