@@ -12,13 +12,13 @@ import (
 // A Boot is what a client must know of a deployment to reach everything else over
 // dmsg: its servers, and the services as dmsg://<pk>:80.
 type Boot struct {
-	Servers           []*Entry // unsigned
-	DmsgDiscovery     string
-	TransportRegistry string // the transport discovery
-	AddressResolver   string
-	RouteFinder       string
-	UptimeTracker     string
-	ServiceDiscovery  string
+	Servers            []*Entry // unsigned
+	DmsgDiscovery      string
+	TransportDiscovery string
+	AddressResolver    string
+	RouteFinder        string
+	UptimeTracker      string
+	ServiceDiscovery   string
 }
 
 // maxBoot bounds the file, in bytes.
@@ -51,7 +51,7 @@ func ParseBoot(data []byte, test bool) (*Boot, error) {
 		name, d = "test", file.Test
 	}
 	b := &Boot{
-		DmsgDiscovery: d.DmsgDiscovery, TransportRegistry: d.TransportDiscovery, AddressResolver: d.AddressResolver,
+		DmsgDiscovery: d.DmsgDiscovery, TransportDiscovery: d.TransportDiscovery, AddressResolver: d.AddressResolver,
 		RouteFinder: d.RouteFinder, UptimeTracker: d.UptimeTracker, ServiceDiscovery: d.ServiceDiscovery,
 	}
 	var errs []error
