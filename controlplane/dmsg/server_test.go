@@ -137,4 +137,6 @@ func TestOurRelayDrains(t *testing.T) {
 	if next.Relay() != second.Static {
 		t.Errorf("by way of %s", next.Relay())
 	}
+	a.stop() // before the relay, which would wait for them
+	b.stop()
 }
