@@ -86,12 +86,12 @@ func (o *outbox) done(n int) {
 	}
 }
 
-// fail gives the session up after a failed write; the reader notices and ends it.
+// fail gives the session up after a failed write.
 func (o *outbox) fail() {
 	o.mu.Lock()
 	o.dead, o.draining = true, false
 	o.release()
 	o.wake()
 	o.mu.Unlock()
-	_ = o.s.conn.Close()
+	o.s.giveUp(EndedByError)
 }

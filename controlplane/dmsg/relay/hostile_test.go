@@ -177,12 +177,7 @@ func TestCreditIsClamped(t *testing.T) {
 	r := newRig(t, nil)
 	p, q := r.connect(t, identity(t)), r.connect(t, identity(t))
 	at, there := dial(p, q)
-	c := func() *circuit {
-		s := r.find(p.id.PubKey())
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.lookup(at)
-	}()
+	c := r.circuit(p, at)
 	have := c.ends[dialer].credit.Load()
 	for range 3 {
 		q.send(yamux.Header{Type: update, StreamID: there, Length: 1<<32 - 1}, nil)

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -77,20 +78,22 @@ func (o *outbox) init(s *session) {
 // write is one attempt, never waited for.
 func (d *directWrite) write(fd uintptr) bool {
 	for {
+		var n int
+		var err error
 		if len(d.vecs) == 1 {
-			d.n, d.err = unix.Write(int(fd), d.vecs[0])
+			n, err = unix.Write(int(fd), d.vecs[0])
 		} else {
-			d.n, d.err = unix.Writev(int(fd), d.vecs)
+			n, err = unix.Writev(int(fd), d.vecs)
 		}
-		if d.err != unix.EINTR {
-			break
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EAGAIN):
+			return true
 		}
+		d.n, d.err = max(0, n), err
+		return true
 	}
-	if d.err == unix.EAGAIN {
-		d.n, d.err = 0, nil
-	}
-	d.n = max(0, d.n)
-	return true
 }
 
 // busy reports whether something is queued.
@@ -177,7 +180,7 @@ func (o *outbox) writeNow(vecs [][]byte) (int, bool) {
 	d.vecs = nil
 	if err != nil || d.err != nil {
 		o.dead = true
-		_ = o.s.conn.Close() // wakes the reader, which ends the session
+		o.s.giveUp(EndedByError)
 		return 0, false
 	}
 	return d.n, true

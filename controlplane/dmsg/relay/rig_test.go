@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -59,7 +60,8 @@ func newRig(t testing.TB, edit func(*Config)) *rig {
 				t.Errorf("Serve: %v", err)
 			}
 		case <-time.After(patience + cfg.DrainTimeout):
-			t.Error("Serve does not return")
+			buf := make([]byte, 1<<20)
+			t.Errorf("Serve does not return:\n%s", buf[:runtime.Stack(buf, true)])
 		}
 	}
 	t.Cleanup(r.stop)

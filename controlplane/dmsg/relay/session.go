@@ -107,7 +107,8 @@ func (s *session) existed(id uint32) bool {
 	return id != 0 && id < s.next
 }
 
-// close ends the session once, for the first reason given. The caller holds no lock.
+// close ends the session once, for the first reason given. The caller holds no lock
+// and is not in the middle of reading or writing the connection.
 func (s *session) close(why Reason) {
 	if !s.closing.CompareAndSwap(false, true) {
 		return
@@ -121,19 +122,26 @@ func (s *session) close(why Reason) {
 	}
 	s.mu.Unlock()
 	s.out.end()
-	_ = s.conn.Close() // nobody is left to tell
 	close(s.done)
 	for _, c := range circuits {
 		if c.kill(-1, ResetSessionGone) {
 			c.unlink()
 		}
 	}
+	// Last, because it waits for the reader and the drainer to let go of the socket;
+	// for that reason, too, neither of them may be the one who closes.
+	_ = s.conn.Close() // nobody is left to tell
 	if e := s.srv.log.Debug(); e.Enabled() {
 		e.Stringer("client", s.peer).Stringer("reason", why).Msg("session ended")
 	}
 	if why.Violation() {
 		s.logViolation(why)
 	}
+}
+
+// giveUp closes the session from a place that must not wait for that.
+func (s *session) giveUp(why Reason) {
+	s.srv.group.Go(func() { s.close(why) })
 }
 
 func (s *session) logViolation(why Reason) {

@@ -90,7 +90,7 @@ func (s *session) feed(b *batch, p []byte) (int, Reason) {
 		n, why := su.collect(p)
 		f.left -= n
 		if why != ReasonNone {
-			s.giveUp(b, c, why)
+			s.drop(b, c, why)
 		} else if su.complete() {
 			c.stage.Store(stage + 1)
 			s.work.add(s, c)
@@ -170,10 +170,10 @@ func (s *session) endSetup(b *batch, c *circuit, side int) {
 	if side == listener {
 		why = ResetByListener
 	}
-	s.giveUp(b, c, why)
+	s.drop(b, c, why)
 }
 
-func (s *session) giveUp(b *batch, c *circuit, why Reason) {
+func (s *session) drop(b *batch, c *circuit, why Reason) {
 	if c.killLocked(-1, why) {
 		b.ended = append(b.ended, c)
 	}

@@ -22,9 +22,7 @@ func grantAll(l *peer, streams []uint32) {
 func TestStalledReceiver(t *testing.T) {
 	r := newRig(t, nil)
 	d, stalled, other := r.connect(t, identity(t)), r.connect(t, identity(t)), r.connect(t, identity(t))
-	for _, p := range []*peer{stalled} { // so that little is enough to fill it
-		_ = p.conn.(*net.TCPConn).SetReadBuffer(64 << 10)
-	}
+	_ = stalled.conn.(*net.TCPConn).SetReadBuffer(64 << 10) // so that little is enough to fill it
 	var at, there [4]uint32
 	for i := range at {
 		at[i], there[i] = dial(d, stalled)
@@ -75,29 +73,41 @@ func TestStalledReceiver(t *testing.T) {
 	dial(stalled, other)
 }
 
+// fill has d send on its stream at until more than half of a full queue stands at l,
+// which does not read, and returns how many bytes that took.
+func fill(r *rig, d, l *peer, at, there uint32) int {
+	_ = l.conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	grantAll(l, []uint32{there})
+	d.recv()
+	c, out := r.circuit(d, at), &r.find(l.id.PubKey()).out
+	body, sent := make([]byte, 60<<10), 0
+	for !out.holds() {
+		before := c.ends[dialer].credit.Load()
+		d.send(yamux.Header{Type: data, StreamID: at}, body)
+		sent += len(body)
+		want := before - int64(len(body))
+		r.until(d.t, func() bool { return c.ends[dialer].credit.Load() == want }, "the relay to read")
+	}
+	return sent
+}
+
+// circuit returns the circuit of a stream of p.
+func (r *rig) circuit(p *peer, id uint32) *circuit {
+	s := r.find(p.id.PubKey())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lookup(id)
+}
+
 // Half a full queue holds the receiver's grants back, an empty one lets them go.
 func TestGrantsAreHeld(t *testing.T) {
 	r := newRig(t, nil)
 	d, l := r.connect(t, identity(t)), r.connect(t, identity(t))
-	_ = l.conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 	at, there := dial(d, l)
-	grantAll(l, []uint32{there})
-	d.recv()
-	out := &r.find(l.id.PubKey()).out
-	body := make([]byte, 60<<10)
-	sent := 0
-	for !out.holds() {
-		d.send(yamux.Header{Type: data, StreamID: at}, body)
-		sent += len(body)
-	}
+	sent := fill(r, d, l, at, there)
 	l.send(yamux.Header{Type: update, StreamID: there, Length: 4321}, nil)
 	l.send(yamux.Header{Type: update, StreamID: there, Length: 1000}, nil)
-	c := func() *circuit {
-		s := r.find(d.id.PubKey())
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.lookup(at)
-	}()
+	c, out := r.circuit(d, at), &r.find(l.id.PubKey()).out
 	held := func() uint32 {
 		out.mu.Lock()
 		defer out.mu.Unlock()
@@ -113,6 +123,28 @@ func TestGrantsAreHeld(t *testing.T) {
 		got += h.Length
 	}
 	r.until(t, func() bool { return held() == 0 && !out.busy() }, "the queue to drain")
+}
+
+// A connection that breaks while much is queued for it ends without a trace. Closing
+// it from within the write that failed would have waited for that write for ever.
+func TestBrokenReceiver(t *testing.T) {
+	r := newRig(t, nil)
+	for _, self := range []bool{false, true} {
+		d := r.connect(t, identity(t))
+		l := d
+		if !self {
+			l = r.connect(t, identity(t))
+		}
+		at, there := dial(d, l)
+		fill(r, d, l, at, there)
+		_ = l.conn.(*net.TCPConn).SetLinger(0) // a reset
+		_ = l.conn.Close()
+		r.until(t, func() bool { return r.find(l.id.PubKey()) == nil }, "the session to end")
+		if !self {
+			d.want(yamux.Header{Type: update, Flags: rst, StreamID: at})
+		}
+	}
+	r.stop()
 }
 
 // Who lets the answers to its own frames pile up is not held up by us for ever.
