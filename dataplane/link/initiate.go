@@ -162,11 +162,13 @@ func (s *shaker) cookie(h packet.HandshakeHeader, msg []byte, now int64) error {
 const cookieActEvery = second
 
 // hint hears that a peer has lost our keys. It is not authentic: at most it starts
-// a handshake with a peer that we send to already.
+// a handshake with a peer that we send to already. A neighbour that opened the link
+// comes back by itself; where it has removed the link instead, and its hint overtakes
+// its goodbye, a handshake of ours would bring the link back.
 func (s *shaker) hint(index uint32, from netip.AddrPort, now int64) {
 	for _, l := range s.e.Links() {
 		st := l.send.Load()
-		if l.typ != SUDPH || st == nil || st.epoch.Remote != index || st.addr != from {
+		if l.typ != SUDPH || !l.outbound.Load() || l.closing.Load() || st == nil || st.epoch.Remote != index || st.addr != from {
 			continue
 		}
 		l.mu.Lock()
