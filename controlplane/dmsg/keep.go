@@ -10,8 +10,10 @@ import (
 )
 
 const (
-	// listLife is how old the list of relays gets, ± 50 %.
-	listLife = 10 * time.Minute
+	// listLife is how old the list of relays gets, ± 50 %; for AllServers, where a new
+	// relay has clients that wait for us, listLifeAll.
+	listLife    = 10 * time.Minute
+	listLifeAll = time.Minute
 	// A list that does not help, or did not come, is asked for again after listFirst,
 	// doubled up to listMost, ± 50 %.
 	listFirst = time.Second
@@ -87,7 +89,7 @@ func (k *keeper) round(ctx context.Context) time.Duration {
 	missing := k.c.settle()
 	again := k.c.tidy(missing == 0)
 	if missing == 0 && k.misses > 0 {
-		k.misses, k.askAgain = 0, time.Now().Add(jitter(listLife))
+		k.misses, k.askAgain = 0, k.later()
 	}
 	if missing == 0 && k.c.cfg.MinSessions != AllServers {
 		for _, f := range k.flights {
@@ -189,6 +191,14 @@ func (k *keeper) ask(ctx context.Context, missing int) time.Duration {
 	return tidyEvery
 }
 
+// later is when to ask again where nothing is missing.
+func (k *keeper) later() time.Time {
+	if k.c.cfg.MinSessions == AllServers {
+		return time.Now().Add(jitter(listLifeAll))
+	}
+	return time.Now().Add(jitter(listLife))
+}
+
 // listed takes the discovery's answer.
 func (k *keeper) listed(l listing) {
 	k.asking = false
@@ -198,7 +208,7 @@ func (k *keeper) listed(l listing) {
 		k.c.log.Warn().Err(l.err).Msg("the discovery names no relays")
 	}
 	if l.err == nil && k.misses == 0 {
-		k.askAgain = time.Now().Add(jitter(listLife))
+		k.askAgain = k.later()
 		return
 	}
 	k.askAgain = time.Now().Add(jitter(min(listFirst<<min(k.misses, 10), listMost)))
