@@ -19,6 +19,7 @@ import (
 const (
 	SUDPH = "sudph" // over UDP
 	STCPR = "stcpr" // over TCP
+	DMSG  = "dmsg"  // through relays of a dmsg network
 )
 
 // Status is a visor at a glance.
@@ -35,15 +36,16 @@ type Status struct {
 	Rules     int           `json:"rules"`
 	Forwards  int           `json:"forwards"`
 	HeapBytes uint64        `json:"heap_bytes"`
+	Dmsg      *Dmsg         `json:"dmsg"` // null where it is in no dmsg network
 	// Drops counts packets that went no further, by reason; zero counts are left out.
 	Drops map[string]uint64 `json:"drops"`
 }
 
-// LinkSpec asks for a link to a neighbour at a known address.
+// LinkSpec asks for a link to a neighbour, at a known address or by its key alone.
 type LinkSpec struct {
 	PK   cipher.PubKey `json:"pk"`
-	Type string        `json:"type"` // SUDPH or STCPR
-	Addr string        `json:"addr"` // host:port, the host an IP address or a name
+	Type string        `json:"type"`           // SUDPH, STCPR or DMSG
+	Addr string        `json:"addr,omitempty"` // host:port, the host an IP address or a name; none for DMSG
 }
 
 // LinkID names a link among those of a visor.
@@ -63,7 +65,7 @@ const (
 type Link struct {
 	PK        cipher.PubKey `json:"pk"`
 	Type      string        `json:"type"`
-	Addr      string        `json:"addr"` // where the neighbour is now
+	Addr      string        `json:"addr"` // where the neighbour is now; "" for DMSG
 	State     string        `json:"state"`
 	Inbound   bool          `json:"inbound"` // the neighbour asked for it
 	Since     *time.Time    `json:"since"`   // when it came up; null if it is not

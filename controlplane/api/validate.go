@@ -67,7 +67,11 @@ func (s LinkSpec) Validate() error {
 	var ps Problems
 	needKey(&ps, "pk", s.PK)
 	checkType(&ps, s.Type)
-	checkHostPort(&ps, "addr", s.Addr, "203.0.113.7:7777")
+	if s.Type != DMSG {
+		checkHostPort(&ps, "addr", s.Addr, "203.0.113.7:7777")
+	} else if s.Addr != "" {
+		ps.Add("addr", "is %q; a dmsg link goes by key alone and has none", s.Addr)
+	}
 	return ps.Err()
 }
 
@@ -214,8 +218,8 @@ func needKey(ps *Problems, path string, pk cipher.PubKey) {
 }
 
 func checkType(ps *Problems, typ string) {
-	if typ != SUDPH && typ != STCPR {
-		ps.Add("type", "is %q; want %q (UDP) or %q (TCP)", typ, SUDPH, STCPR)
+	if typ != SUDPH && typ != STCPR && typ != DMSG {
+		ps.Add("type", "is %q; want %q (UDP), %q (TCP) or %q (through relays)", typ, SUDPH, STCPR, DMSG)
 	}
 }
 

@@ -110,7 +110,7 @@ func run(args ...string) (code int, out, errs string) {
 func TestCommands(t *testing.T) {
 	a, b := pk(t, k1), pk(t, k2)
 	hop := api.Hop{Link: a, Label: 7}
-	up := []api.Link{{PK: a, Type: api.SUDPH, State: api.LinkUp}}
+	up := []api.Link{{PK: a, Type: api.SUDPH, State: api.LinkUp}, {PK: a, Type: api.DMSG, State: api.LinkUp}}
 	tests := []struct {
 		args string
 		want any
@@ -119,6 +119,8 @@ func TestCommands(t *testing.T) {
 	}{
 		{"link add " + k1 + " 192.0.2.1:7", api.LinkSpec{PK: a, Type: api.SUDPH, Addr: "192.0.2.1:7"}, false, "added until the visor restarts (--save keeps it)\n"},
 		{"link add --wait 0s --type stcpr " + k2 + " h:7 --save", api.LinkSpec{PK: b, Type: api.STCPR, Addr: "h:7"}, true, "added, and saved\n"},
+		{"link add --type dmsg " + k1, api.LinkSpec{PK: a, Type: api.DMSG}, false, "added until"},
+		{"link rm --type dmsg " + k1, api.LinkID{PK: a, Type: api.DMSG}, false, "removed"},
 		{"link rm " + k1, api.LinkID{PK: a}, false, "removed; if the configuration file has it, it is back after a restart (--save removes it there too)\n"},
 		{"route add-rule --in " + k1 + ":7 --out " + k2 + ":9", api.Rule{In: hop, Out: api.Hop{Link: b, Label: 9}}, false, ""},
 		{"route add-rule --in " + k1 + ":7 --out " + k1 + ":7 --peer " + k2, api.Rule{In: hop, Out: hop, Peer: &b}, false, ""},
@@ -252,6 +254,7 @@ func TestErrors(t *testing.T) {
 		{"lnk", ExitUsage, `skyctl: expected command but got "lnk"`},
 		{"link add xyz h:1", ExitUsage, `skyctl: "xyz" is no public key`},
 		{"link add " + k1, ExitUsage, "skyctl: required argument 'addr' not provided"},
+		{"link add --type dmsg " + k1 + " h:1", ExitUsage, `skyctl: a dmsg link goes by key alone; leave "h:1" out`},
 		{"route rm-rule " + k1, ExitUsage, "want <neighbour's public key>:<label>"},
 		{"forward add --expose h:1", ExitUsage, "--port: is missing: on which port of this visor's key, 1 to 65535; --allow: is empty"},
 		{"forward add", ExitUsage, "skyctl: neither expose nor reach is set"},

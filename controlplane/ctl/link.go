@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -19,11 +20,11 @@ func (p *Program) link() {
 		}
 		return p.print(links, func() { p.printLinks(links) })
 	})
-	p.linkAdd(cmd.Command("add", "Connect to a visor at a known address, and keep connected."))
+	p.linkAdd(cmd.Command("add", "Connect to a visor, and keep connected: at a known address, or with --type dmsg by its key alone, through a relay to which both connect."))
 
 	rm := cmd.Command("rm", "Close links to a neighbour.")
 	pk := keyOf(rm.Arg("pk", "The neighbour's public key.").Required())
-	typ := rm.Flag("type", "Only the link of this type.").Enum(api.SUDPH, api.STCPR)
+	typ := rm.Flag("type", "Only the link of this type.").Enum(api.SUDPH, api.STCPR, api.DMSG)
 	save := saveFlag(rm)
 	p.call(rm, func(ctx context.Context, visor *api.Client) error {
 		id := api.LinkID{PK: *pk, Type: *typ}
@@ -35,11 +36,20 @@ func (p *Program) link() {
 }
 
 func (p *Program) linkAdd(cmd *kingpin.CmdClause) {
-	typ := cmd.Flag("type", "sudph (UDP) or stcpr (TCP).").Default(api.SUDPH).Enum(api.SUDPH, api.STCPR)
+	typ := cmd.Flag("type", "sudph (UDP), stcpr (TCP) or dmsg (through relays).").Default(api.SUDPH).Enum(api.SUDPH, api.STCPR, api.DMSG)
 	wait := cmd.Flag("wait", "How long to wait until the link is up; 0s not at all.").Default("6s").Duration()
 	save := saveFlag(cmd)
 	pk := keyOf(cmd.Arg("pk", "The neighbour's public key.").Required())
-	addr := cmd.Arg("addr", "Its address, host:port.").Required().String()
+	addr := cmd.Arg("addr", "Its address, host:port; none with --type dmsg.").String()
+	cmd.Validate(func(*kingpin.CmdClause) error {
+		switch {
+		case *typ == api.DMSG && *addr != "":
+			return api.ErrBadRequest.With("a dmsg link goes by key alone; leave %q out", *addr)
+		case *typ != api.DMSG && *addr == "":
+			return api.ErrBadRequest.With("required argument 'addr' not provided: the visor's address, host:port")
+		}
+		return nil
+	})
 	p.call(cmd, func(ctx context.Context, visor *api.Client) error {
 		spec := api.LinkSpec{PK: *pk, Type: *typ, Addr: *addr}
 		if err := visor.AddLink(ctx, spec, *save); err != nil {
@@ -74,7 +84,11 @@ func (p *Program) awaitLink(ctx context.Context, visor *api.Client, spec api.Lin
 			}
 		}
 		if time.Now().After(end) {
-			return api.ErrTimeout.With("the link to %s at %s is not up after %v; the visor keeps trying, see \"skyctl link ls\"", spec.PK, spec.Addr, wait)
+			to := spec.PK.String()
+			if spec.Addr != "" {
+				to += " at " + spec.Addr
+			}
+			return api.ErrTimeout.With("the link to %s is not up after %v; the visor keeps trying, see \"skyctl link ls\"", to, wait)
 		}
 		select {
 		case <-ctx.Done():
@@ -87,7 +101,7 @@ func (p *Program) awaitLink(ctx context.Context, visor *api.Client, spec api.Lin
 func (p *Program) printLinks(links []api.Link) {
 	t := newTable("NEIGHBOUR", "TYPE", "ADDRESS", "STATE", "FOR", "RTT", "MTU", "RECEIVED", "SENT")
 	for _, l := range links {
-		addr := l.Addr
+		addr := cmp.Or(l.Addr, dash)
 		if l.Inbound {
 			addr += " (in)"
 		}

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -27,6 +28,7 @@ func (p *Program) printStatus(s api.Status) {
 	line("visor", "%s", s.PK)
 	line("version", "%s, up %s", s.Version, since(&s.Started))
 	line("listens", "%s", listens(s))
+	p.printDmsg(s.Dmsg, line)
 	line("links", "%d up of %d", s.LinksUp, s.Links)
 	line("sessions", "%d", s.Sessions)
 	line("rules", "%d", s.Rules)
@@ -38,6 +40,32 @@ func (p *Program) printStatus(s api.Status) {
 			drops = append(drops, fmt.Sprintf("%d × %s", s.Drops[reason], reason))
 		}
 		line("dropped", "%s", strings.Join(drops, ", "))
+	}
+}
+
+// printDmsg prints how the visor does in its dmsg network, a line for each relay.
+func (p *Program) printDmsg(d *api.Dmsg, line func(name, format string, args ...any)) {
+	if d == nil {
+		return
+	}
+	in := "by given relays"
+	if d.Discovery != "" {
+		in = clean(d.Discovery)
+	}
+	switch {
+	case d.Reachable:
+		line("dmsg", "reachable, %s", in)
+	case d.LastError != "":
+		line("dmsg", "not reachable, %s: %s", in, clean(bare(errors.New(d.LastError))))
+	default:
+		line("dmsg", "not reachable yet, %s", in)
+	}
+	for _, r := range d.Relays {
+		state := ""
+		if r.Draining {
+			state = ", about to stop"
+		}
+		line("  relay", "%s at %s for %s, RTT %s, streams %d%s", r.PK, clean(r.Addr), since(&r.Since), millis(r.RTTMicros), r.Streams, state)
 	}
 }
 

@@ -26,8 +26,8 @@ type real struct {
 	cfg config.Config
 }
 
-// startReal runs one until the test ends.
-func startReal(t *testing.T) *real {
+// startReal runs one until the test ends. edit may be nil.
+func startReal(t *testing.T, edit func(*config.Config)) *real {
 	t.Helper()
 	dir := t.TempDir()
 	pk, sk := cipher.GenerateKeyPair()
@@ -35,6 +35,9 @@ func startReal(t *testing.T) *real {
 	cfg.SecretKey = sk
 	cfg.ListenUDP, cfg.ListenTCP = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Workers, cfg.StreamMemoryMB = 1, 64
+	if edit != nil {
+		edit(&cfg)
+	}
 	v, err := New(Options{Config: cfg, File: filepath.Join(dir, config.FileName), SecretKey: sk, Version: "test", Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +93,7 @@ func (r *real) rule(t *testing.T, rule api.Rule) {
 //
 //	A ──SUDPH── B ──STCPR── C
 func TestChain(t *testing.T) {
-	a, b, c := startReal(t), startReal(t), startReal(t)
+	a, b, c := startReal(t, nil), startReal(t, nil), startReal(t, nil)
 	a.connect(t, b, api.SUDPH)
 	c.connect(t, b, api.STCPR)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -188,7 +191,7 @@ func freeAddr(t *testing.T) string {
 
 // TestWrongKey: the error says what may be wrong.
 func TestWrongKey(t *testing.T) {
-	a, b := startReal(t), startReal(t)
+	a, b := startReal(t, nil), startReal(t, nil)
 	other, _ := cipher.GenerateKeyPair()
 	addr := b.addr(t, api.SUDPH)
 	if err := a.AddLink(t.Context(), api.LinkSpec{PK: other, Type: api.SUDPH, Addr: addr}, false); err != nil {
@@ -202,7 +205,7 @@ func TestWrongKey(t *testing.T) {
 }
 
 func TestTranslate(t *testing.T) {
-	a := startReal(t)
+	a := startReal(t, nil)
 	ctx := t.Context()
 	x, _ := cipher.GenerateKeyPair()
 	y, _ := cipher.GenerateKeyPair()

@@ -27,13 +27,19 @@ const clockFile = "handshake.clock"
 //
 // Errors say which address or file could not be opened.
 func New(opt Options) (*Visor, error) {
-	p, err := assemble(&opt)
+	d, err := newDmsg(&opt)
 	if err != nil {
 		return nil, err
 	}
-	v, err := newVisor(opt, p)
+	p, err := assemble(&opt, d)
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	v, err := newVisor(opt, p, d)
 	if err != nil {
 		p.discard()
+		d.close()
 		return nil, err
 	}
 	return v, nil
@@ -58,8 +64,8 @@ type end struct {
 	id   uint64 // the session manager's
 }
 
-// assemble builds the floors from the bottom up.
-func assemble(opt *Options) (*floors, error) {
+// assemble builds the floors from the bottom up. d may be nil.
+func assemble(opt *Options, d *dmsgNet) (*floors, error) {
 	static, err := cipher.NewStaticKey(opt.SecretKey)
 	if err != nil {
 		return nil, fmt.Errorf("visor: secret key: %w", err)
@@ -73,6 +79,10 @@ func assemble(opt *Options) (*floors, error) {
 		return nil, err
 	}
 	lc.Static, lc.Clock, lc.Log = static, clock, opt.Log.With().Str("floor", "link").Logger()
+
+	if d != nil {
+		lc.Streams = d.open
+	}
 
 	f := &floors{workers: lc.Workers, ends: map[api.Hop]end{}}
 	f.forward = forward.New(forward.Config{
@@ -256,6 +266,16 @@ func (f *floors) Retarget(pk cipher.PubKey, typ string, addr netip.AddrPort) err
 
 // Expect implements plane.
 func (f *floors) Expect(pk cipher.PubKey, yes bool) { f.links.Expect(pk, yes) }
+
+// AcceptStream implements plane.
+func (f *floors) AcceptStream(conn net.Conn, from cipher.PubKey) { f.links.AcceptStream(conn, from) }
+
+// Hurry implements plane.
+func (f *floors) Hurry(pk cipher.PubKey, typ string) {
+	if t, err := link.ParseType(typ); err == nil {
+		f.links.Hurry(pk, t)
+	}
+}
 
 // Trouble implements plane.
 func (f *floors) Trouble(pk cipher.PubKey) string { return f.sessions.Trouble(pk) }

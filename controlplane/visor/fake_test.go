@@ -45,6 +45,8 @@ type fakePlane struct {
 	closed chan struct{}
 
 	expected map[cipher.PubKey]bool
+	carried  []net.Conn
+	hurried  []cipher.PubKey
 	trouble  string
 }
 
@@ -95,6 +97,20 @@ func (p *fakePlane) expects(pk cipher.PubKey) bool {
 	p.lm.Lock()
 	defer p.lm.Unlock()
 	return p.expected[pk]
+}
+
+// AcceptStream makes an inbound link, whose stream is what the test gets.
+func (p *fakePlane) AcceptStream(conn net.Conn, from cipher.PubKey) {
+	p.lm.Lock()
+	defer p.lm.Unlock()
+	p.linked = append(p.linked, api.Link{PK: from, Type: api.DMSG, State: api.LinkUp, Inbound: true})
+	p.carried = append(p.carried, conn)
+}
+
+func (p *fakePlane) Hurry(pk cipher.PubKey, _ string) {
+	p.lm.Lock()
+	defer p.lm.Unlock()
+	p.hurried = append(p.hurried, pk)
 }
 
 func (p *fakePlane) Trouble(cipher.PubKey) string {

@@ -23,7 +23,7 @@ type plane interface {
 	Run(ctx context.Context) error
 }
 
-// links are the links of the data plane, by numeric address.
+// links are the links of the data plane, by numeric address, or by key alone.
 type links interface {
 	Links() []api.Link
 	AddLink(pk cipher.PubKey, typ string, addr netip.AddrPort) error
@@ -32,6 +32,11 @@ type links interface {
 	Retarget(pk cipher.PubKey, typ string, addr netip.AddrPort) error
 	// Expect lets pk connect to us beside the keys of policy.allow, or no longer.
 	Expect(pk cipher.PubKey, yes bool)
+	// AcceptStream takes a stream of dmsg for a link and owns it; its other end has
+	// proved to have key from.
+	AcceptStream(conn net.Conn, from cipher.PubKey)
+	// Hurry has a link of this type to pk, if we keep one, try again soon.
+	Hurry(pk cipher.PubKey, typ string)
 }
 
 // routes is the forwarding table, and the routes that begin here.

@@ -3,6 +3,7 @@
 package visor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -36,6 +37,7 @@ type Visor struct {
 	started  time.Time
 	plane    plane
 	forwards *skynet.Service
+	dmsg     *dmsgNet // nil where the visor is in no dmsg network
 	socket   net.Listener
 	wanted   wanted
 
@@ -44,8 +46,8 @@ type Visor struct {
 
 var _ api.Visor = (*Visor)(nil)
 
-// newVisor makes a Visor over any data plane.
-func newVisor(opt Options, p plane) (*Visor, error) {
+// newVisor makes a Visor over any data plane. d may be nil.
+func newVisor(opt Options, p plane, d *dmsgNet) (*Visor, error) {
 	pk, err := opt.SecretKey.PubKey()
 	if err != nil {
 		return nil, err
@@ -61,7 +63,10 @@ func newVisor(opt Options, p plane) (*Visor, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Visor{opt: opt, pk: pk, log: opt.Log, started: time.Now(), plane: p, forwards: forwards, socket: socket}
+	v := &Visor{opt: opt, pk: pk, log: opt.Log, started: time.Now(), plane: p, forwards: forwards, dmsg: d, socket: socket}
+	if d != nil {
+		d.plane = p
+	}
 	v.wanted.init(p, net.DefaultResolver, opt.Log)
 	return v, nil
 }
@@ -70,10 +75,19 @@ func newVisor(opt Options, p plane) (*Visor, error) {
 // closed, or the error that it ended with.
 func (v *Visor) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	// The data plane goes last, so that what closes can say goodbye.
+	// The data plane goes when nothing above it is left, and dmsg after that, so that
+	// what closes can say goodbye.
 	below, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	g.Go(func() error { return v.plane.Run(below) })
+	carrying, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
+	g.Go(func() error {
+		defer leave()
+		return v.plane.Run(below)
+	})
+	if v.dmsg != nil {
+		g.Go(func() error { return v.dmsg.run(carrying) })
+	}
 	g.Go(func() error { return v.answerPings(ctx) })
 	v.apply()
 	g.Go(func() error { return api.Serve(ctx, v.socket, v, v.log) })
@@ -94,7 +108,7 @@ func (v *Visor) Run(ctx context.Context) error {
 // is in use, is logged; the rest goes on.
 func (v *Visor) apply() {
 	for _, l := range v.opt.Config.Links {
-		v.complain(v.wanted.add(l), "link", l.Addr)
+		v.complain(v.wanted.add(l), "link", cmp.Or(l.Addr, l.PK.String()))
 	}
 	for _, r := range v.opt.Config.Rules {
 		v.complain(v.plane.AddRule(r), "rule", r.In.String())
@@ -126,6 +140,9 @@ func (v *Visor) Status(context.Context) (api.Status, error) {
 		}
 	}
 	s.Forwards = len(v.forwards.List())
+	if v.dmsg != nil {
+		s.Dmsg = v.dmsg.status()
+	}
 	return s, nil
 }
 

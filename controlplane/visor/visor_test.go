@@ -57,7 +57,7 @@ func start(t *testing.T, f *fabric, edit func(*config.Config)) *running {
 		t.Fatal(err)
 	}
 	p := &fakePlane{fabric: f, pk: pk, closed: make(chan struct{})}
-	v, err := newVisor(Options{Config: c, File: file, SecretKey: sk, Version: "test", Log: zerolog.Nop()}, p)
+	v, err := newVisor(Options{Config: c, File: file, SecretKey: sk, Version: "test", Log: zerolog.Nop()}, p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -468,7 +468,7 @@ func TestStartFaults(t *testing.T) {
 	}
 	// A second visor on the same socket does not start.
 	_, sk := cipher.GenerateKeyPair()
-	_, err := newVisor(Options{Config: config.Default(), File: r.file, SecretKey: sk, Log: zerolog.Nop()}, &fakePlane{fabric: newFabric()})
+	_, err := newVisor(Options{Config: config.Default(), File: r.file, SecretKey: sk, Log: zerolog.Nop()}, &fakePlane{fabric: newFabric()}, nil)
 	if err == nil || !strings.Contains(err.Error(), "another visor") {
 		t.Errorf("same socket: %v", err)
 	}

@@ -63,8 +63,8 @@ func (w *wanted) close() {
 	w.wg.Wait()
 }
 
-// add takes a link, and lets its neighbour in from now on. One with a numeric address
-// is in the data plane when add returns, with its errors.
+// add takes a link, and lets its neighbour in from now on. One with a numeric address,
+// or with none, is in the data plane when add returns, with its errors.
 func (w *wanted) add(spec api.LinkSpec) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -72,7 +72,7 @@ func (w *wanted) add(spec api.LinkSpec) error {
 	if _, ok := w.named[id]; ok {
 		return api.ErrExists.With("a %s link to %s is wanted already", spec.Type, spec.PK)
 	}
-	if addr, err := netip.ParseAddrPort(spec.Addr); err == nil {
+	if addr, err := netip.ParseAddrPort(spec.Addr); err == nil || spec.Type == api.DMSG {
 		if err := w.links.AddLink(spec.PK, spec.Type, addr); err != nil {
 			return err
 		}

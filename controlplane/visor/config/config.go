@@ -42,6 +42,9 @@ type Config struct {
 	Rules    []api.Rule        `json:"rules"`
 	Forwards []api.ForwardSpec `json:"forwards"`
 
+	// Dmsg has the visor join a dmsg network; without it there are no links of type dmsg.
+	Dmsg *Dmsg `json:"dmsg,omitempty"`
+
 	Policy  Policy  `json:"policy"`
 	Transit Transit `json:"transit"`
 
@@ -100,6 +103,7 @@ func (c *Config) Validate() error {
 	c.validateLinks(&ps)
 	c.validateRules(&ps)
 	c.validateForwards(&ps)
+	c.validateDmsg(&ps)
 	c.validatePolicy(&ps)
 	between(&ps, "transit.max_mbps", c.Transit.MaxMbps, 0, 1_000_000)
 	between(&ps, "transit.max_routes", c.Transit.MaxRoutes, 0, 1<<20)

@@ -54,6 +54,8 @@ func TestRoundTrip(t *testing.T) {
 	want.Links = []api.LinkSpec{{PK: peer, Type: api.SUDPH, Addr: "192.0.2.1:7"}}
 	want.Rules = []api.Rule{{In: api.Hop{Link: peer, Label: 3}, Out: api.Hop{Link: peer, Label: 4}, Peer: &pk}}
 	want.Forwards = []api.ForwardSpec{{Expose: "localhost:80", Port: 80, Allow: []cipher.PubKey{peer}}}
+	want.Links = append(want.Links, api.LinkSpec{PK: peer, Type: api.DMSG})
+	want.Dmsg = &Dmsg{Discovery: "http://dmsgd.example.com:9090", Servers: []Server{{peer, "[2001:db8::1]:8081"}}, Sessions: 3}
 	want.Policy = Policy{InboundList, []cipher.PubKey{peer}, 5}
 	if err := Save(path, want); err != nil {
 		t.Fatal(err)
@@ -108,7 +110,7 @@ func TestFaults(t *testing.T) {
 		want       []string // each in its line of the error
 	}{
 		{"typo", "{\n  \"secret_key_file\": \"k\",\n  \"listen_upd\": \"\"\n}", []string{`:3:3: unknown key "listen_upd"; did you mean "listen_udp"?`}},
-		{"value", "{\"secret_key_file\":\"k\",\n \"links\": [\n  {\"pk\":\"" + g1 + "\",\"type\":\"tcp\",\"addr\":\"x:1\"}]}", []string{`:3:85: links[0].type: is "tcp"; want "sudph" (UDP) or "stcpr" (TCP)`}},
+		{"value", "{\"secret_key_file\":\"k\",\n \"links\": [\n  {\"pk\":\"" + g1 + "\",\"type\":\"tcp\",\"addr\":\"x:1\"}]}", []string{`:3:85: links[0].type: is "tcp"; want "sudph" (UDP), "stcpr" (TCP) or "dmsg" (through relays)`}},
 		{"several, in order", "{\"log_level\":\"loud\",\n\"workers\":17,\n\"policy\":{\"max_link\":3}}", []string{
 			":1:1: secret_key_file: is missing", ":1:14: log_level: is \"loud\"", ":2:11: workers: is 17; want 0 to 16", ":3:11: policy: unknown key \"max_link\"; did you mean \"max_links\"?",
 		}},
@@ -151,6 +153,7 @@ func TestLoadMissing(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"secret_key_file":"k"}`))
 	f.Add([]byte(`{"secret_key_file":"k","links":[{"pk":"` + g1 + `","type":"sudph","addr":"x:1"}],"rules":[{"in":{"link":"` + g1 + `","label":1},"peer":"` + g2 + `","out":{"link":"` + g1 + `","label":9}}]}`))
+	f.Add([]byte(`{"secret_key_file":"k","dmsg":{"discovery":"dmsg://` + g2 + `:80","servers":["` + g1 + `@[::1]:1"],"sessions":1}}`))
 	f.Add([]byte(`{"policy":{"allow":[""]},"forwards":[{"udp":true,"reach":"x","local":"[::]:1"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := parse("f", data)

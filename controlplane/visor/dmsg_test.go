@@ -1,0 +1,243 @@
+package visor
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/controlplane/dmsg"
+	"github.com/skyminer/skywire/controlplane/dmsg/disc"
+	"github.com/skyminer/skywire/controlplane/dmsg/dmsgctrl"
+	"github.com/skyminer/skywire/controlplane/dmsg/proto"
+	"github.com/skyminer/skywire/controlplane/dmsg/relay"
+	"github.com/skyminer/skywire/controlplane/visor/config"
+	"github.com/skyminer/skywire/dataplane/cipher"
+)
+
+// A testRelay is a relay on loopback that can stop and come back.
+type testRelay struct {
+	config.Server
+	id   *proto.Identity
+	stop func()
+}
+
+func newTestRelay(t *testing.T) *testRelay {
+	t.Helper()
+	_, sk := cipher.GenerateKeyPair()
+	id, err := proto.NewIdentity(sk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &testRelay{id: id, Server: config.Server{PK: id.PubKey(), Addr: "127.0.0.1:0"}}
+	r.start(t)
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+// start runs the relay, at the same address each time.
+func (r *testRelay) start(t *testing.T) {
+	t.Helper()
+	cfg := relay.DefaultConfig()
+	cfg.Identity, cfg.DrainTimeout = r.id, 0
+	srv, err := relay.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", r.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Addr = ln.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, ln) }()
+	r.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("relay: %v", err)
+		}
+		r.stop = func() {}
+	}
+}
+
+// client returns a dmsg client that uses the relay, until the test ends.
+func (r *testRelay) client(t *testing.T) *dmsg.Client {
+	t.Helper()
+	cfg := dmsg.DefaultConfig()
+	_, cfg.SecKey = cipher.GenerateKeyPair()
+	cfg.Servers = []*disc.Entry{disc.NewServer(r.PK, r.Addr, 1, time.Time{})}
+	c, err := dmsg.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// pinned is a configuration with that relay alone.
+func (r *testRelay) pinned(c *config.Config) {
+	c.Dmsg = &config.Dmsg{Servers: []config.Server{r.Server}}
+}
+
+// TestDmsgLink: two visors that know no addresses of each other are neighbours, and
+// become so again by themselves after the relay was away.
+func TestDmsgLink(t *testing.T) {
+	r := newTestRelay(t)
+	a, b := startReal(t, r.pinned), startReal(t, r.pinned)
+	if err := a.AddLink(t.Context(), api.LinkSpec{PK: b.pk, Type: api.DMSG}, false); err != nil {
+		t.Fatal(err)
+	}
+	up := func(v *real) bool {
+		ls, err := v.Links(t.Context())
+		return err == nil && len(ls) == 1 && ls[0].Type == api.DMSG && ls[0].State == api.LinkUp && ls[0].Addr == ""
+	}
+	eventually(t, "the link comes up at both ends", func() bool { return up(a) && up(b) })
+	if ls, _ := b.Links(t.Context()); len(ls) != 1 || !ls[0].Inbound || ls[0].PK != a.pk {
+		t.Errorf("at the other end: %+v", ls)
+	}
+	if _, err := a.Ping(t.Context(), b.pk); err != nil {
+		t.Errorf("ping: %v", err)
+	}
+	eventually(t, "the relay is in the status", func() bool {
+		s, err := a.Status(t.Context())
+		d := s.Dmsg
+		return err == nil && d != nil && d.Reachable && len(d.Relays) == 1 && d.Relays[0].PK == r.PK && d.Relays[0].Addr == r.Addr && d.Relays[0].Streams == 1
+	})
+
+	r.stop()
+	eventually(t, "the link is down, and why is said", func() bool {
+		ls, err := a.Links(t.Context())
+		return err == nil && len(ls) == 1 && ls[0].State == api.LinkConnecting && ls[0].LastError != ""
+	})
+	s, err := a.Status(t.Context())
+	if err != nil || s.Dmsg.Reachable || s.Dmsg.LastError != "no relay is connected" {
+		t.Errorf("without a relay: %+v, %v", s.Dmsg, err)
+	}
+	r.start(t)
+	eventually(t, "the link is up again", func() bool { return up(a) && up(b) })
+}
+
+// TestDmsgErrors: what an operator reads.
+func TestDmsgErrors(t *testing.T) {
+	without := startReal(t, nil)
+	other, _ := cipher.GenerateKeyPair()
+	err := without.AddLink(t.Context(), api.LinkSpec{PK: other, Type: api.DMSG}, false)
+	if !errors.Is(err, api.ErrBadRequest) || !strings.Contains(err.Error(), `add a section "dmsg"`) {
+		t.Errorf("without a section: %v", err)
+	}
+	if s, err := without.Status(t.Context()); err != nil || s.Dmsg != nil {
+		t.Errorf("status without a section: %+v, %v", s.Dmsg, err)
+	}
+
+	r := newTestRelay(t)
+	v := startReal(t, r.pinned)
+	lastError := func(pk cipher.PubKey) (text string) {
+		if err := v.AddLink(t.Context(), api.LinkSpec{PK: pk, Type: api.DMSG}, false); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the link fails", func() bool {
+			ls, err := v.Links(t.Context())
+			for _, l := range ls {
+				if l.PK == pk {
+					text = l.LastError
+				}
+			}
+			return err == nil && text != ""
+		})
+		return text
+	}
+	if text := lastError(other); !strings.Contains(text, "no session") && !strings.Contains(text, "not connected") {
+		t.Errorf("nobody has the key: %q", text)
+	}
+	c := r.client(t)
+	go c.Run(t.Context())
+	<-c.Ready()
+	if text := lastError(c.PubKey()); !strings.Contains(text, "takes no links over dmsg") {
+		t.Errorf("no visor has the key: %q", text)
+	}
+}
+
+// TestDmsgControl: a visor answers pings over dmsg.
+func TestDmsgControl(t *testing.T) {
+	r := newTestRelay(t)
+	v := startReal(t, r.pinned)
+	c := r.client(t)
+	eventually(t, "the visor is reachable", func() bool {
+		s, err := v.Status(t.Context())
+		return err == nil && s.Dmsg.Reachable
+	})
+	st, err := c.Dial(t.Context(), proto.Addr{PK: v.pk, Port: dmsgctrl.Port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if _, err := dmsgctrl.Ping(t.Context(), st); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDmsgHurry: with a relay, links that wait for one try at once; others do not.
+func TestDmsgHurry(t *testing.T) {
+	keys := make([]cipher.PubKey, 3)
+	for i := range keys {
+		keys[i], _ = cipher.GenerateKeyPair()
+	}
+	p := &fakePlane{linked: []api.Link{
+		{PK: keys[0], Type: api.DMSG, State: api.LinkUp},
+		{PK: keys[1], Type: api.DMSG, State: api.LinkConnecting},
+		{PK: keys[2], Type: api.SUDPH, State: api.LinkConnecting},
+	}}
+	n := &dmsgNet{plane: p}
+	n.note(dmsg.Event{Kind: dmsg.EventDown})
+	if len(p.hurried) != 0 {
+		t.Errorf("a relay less hurries %v", p.hurried)
+	}
+	n.note(dmsg.Event{Kind: dmsg.EventUp})
+	if len(p.hurried) != 1 || p.hurried[0] != keys[1] {
+		t.Errorf("hurried %v, want %v", p.hurried, keys[1])
+	}
+}
+
+// TestDmsgDiscovery: with a discovery that does not answer, given relays still do, and
+// the status says what is wrong.
+func TestDmsgDiscovery(t *testing.T) {
+	r := newTestRelay(t)
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close()
+	url := "http://" + dead.Addr().String()
+	v := startReal(t, func(c *config.Config) {
+		c.Dmsg = &config.Dmsg{Discovery: url, Servers: []config.Server{r.Server}, Sessions: 1}
+	})
+	eventually(t, "the status says that the entry is not there", func() bool {
+		s, err := v.Status(t.Context())
+		return err == nil && s.Dmsg.Discovery == url && len(s.Dmsg.Relays) == 1 && !s.Dmsg.Reachable && strings.Contains(s.Dmsg.LastError, "did not take")
+	})
+}
+
+// TestDmsgDoesNotStart: what was opened before is closed.
+func TestDmsgDoesNotStart(t *testing.T) {
+	_, sk := cipher.GenerateKeyPair()
+	r := newTestRelay(t)
+	for name, edit := range map[string]func(*config.Config){
+		"bad discovery": func(c *config.Config) { c.Dmsg = &config.Dmsg{Discovery: "x"} },
+		"bad listener":  func(c *config.Config) { r.pinned(c); c.ListenTCP = "192.0.2.1:9" },
+		"bad socket":    func(c *config.Config) { r.pinned(c); c.APISocket = "/nowhere/at/all/s" },
+	} {
+		cfg := config.Default()
+		cfg.ListenUDP, cfg.ListenTCP = "127.0.0.1:0", "127.0.0.1:0"
+		edit(&cfg)
+		_, err := New(Options{Config: cfg, File: t.TempDir() + "/c", SecretKey: sk, Log: zerolog.Nop()})
+		if err == nil {
+			t.Errorf("%s: it starts", name)
+		}
+	}
+}
