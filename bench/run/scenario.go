@@ -44,17 +44,19 @@ type Options struct {
 	Hops      int           `json:"hops"`      // encrypted hops between the ends, ≥ 1
 	Transport string        `json:"transport"` // "sudph" or "stcpr"
 	Duration  time.Duration `json:"duration_ns"`
-	Streams   int           `json:"streams"` // parallel streams, ≥ 1
-	Size      int           `json:"size"`    // bytes per message; 0: the scenario's choice
-	Pairs     int           `json:"pairs"`   // rounds
-	Verify    bool          `json:"verify"`  // compare every byte that arrives; costs CPU
-	Profile   string        `json:"-"`       // directory for CPU profiles; empty: none
+	Streams   int           `json:"streams"`            // parallel streams, ≥ 1
+	Size      int           `json:"size"`               // bytes per message; 0: the scenario's choice
+	Sessions  int           `json:"sessions,omitempty"` // idle sessions, entries; 0: the scenario's choice
+	Store     string        `json:"store,omitempty"`    // what a service keeps its entries in: "bolt" or "redis"
+	Pairs     int           `json:"pairs"`              // rounds
+	Verify    bool          `json:"verify"`             // compare every byte that arrives; costs CPU
+	Profile   string        `json:"-"`                  // directory for CPU profiles; empty: none
 }
 
 // DefaultOptions returns 7 rounds of 2 s over one SUDPH hop: the least that gives
 // a figure to quote.
 func DefaultOptions() Options {
-	return Options{Hops: 1, Transport: "sudph", Duration: 2 * time.Second, Streams: 1, Pairs: 7}
+	return Options{Hops: 1, Transport: "sudph", Duration: 2 * time.Second, Streams: 1, Store: "bolt", Pairs: 7}
 }
 
 // Validate returns all that is wrong with o.
@@ -70,6 +72,8 @@ func (o Options) Validate() error {
 	bad(o.Duration < 100*time.Millisecond, "seconds: %v is less than 0.1 s", o.Duration)
 	bad(o.Streams < 1 || o.Streams > 10_000, "streams: %d is not in 1..10000", o.Streams)
 	bad(o.Size < 0 || o.Size > 1<<30, "size: %d is not in 0..2^30", o.Size)
+	bad(o.Sessions < 0 || o.Sessions > 50_000, "sessions: %d is not in 0..50000", o.Sessions)
+	bad(o.Store != "bolt" && o.Store != "redis", "store: %q is neither bolt nor redis", o.Store)
 	bad(o.Pairs < 1, "pairs: %d is less than 1", o.Pairs)
 	return errors.Join(errs...)
 }

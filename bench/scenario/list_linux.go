@@ -18,13 +18,18 @@ func All() []run.Scenario {
 		LongFat(),
 		Idle(),
 		Relay(),
+		RelayFar(),
+		RelayChurn(),
+		RelayStall(),
+		RelayIdle(),
+		Disc(),
 		Micro(),
 	}
 }
 
 // Roles returns the helper processes of all scenarios.
 func Roles() []run.Role {
-	return slices.Concat(limitRoles(), linkRoles(), transitRoles(), streamRoles(), idleRoles(), relayRoles())
+	return slices.Concat(limitRoles(), linkRoles(), transitRoles(), streamRoles(), idleRoles(), relayRoles(), discRoles())
 }
 
 // Versus returns the comparison with other software, "skybench vs".

@@ -17,8 +17,9 @@ const (
 	relayTx  = "relay-tx"
 	relayRx  = "relay-rx"
 
-	relayHubPort  = 8081
-	relayTailPort = 8082 // of the receiver, where the hub is a TCP proxy
+	relayHubPort    = 8081
+	relayTailPort   = 8082 // of the receiver, where the hub is a TCP proxy
+	relayHealthPort = 8083 // of the hub, where it is a relay
 	// relayPort is the dmsg port that receives.
 	relayPort = 80
 )

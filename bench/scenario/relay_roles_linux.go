@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -28,9 +29,11 @@ type hubConfig struct {
 	Tail   string // where a proxy connects to
 }
 
-// hubTotals is what the middle used from when it was ready.
+// hubTotals is what the middle used from when it was ready to when it was told to
+// stop, at which moment Goroutines is how many it had more than at the beginning.
 type hubTotals struct {
 	CPUSeconds float64
+	Goroutines int
 }
 
 // relayEnd goes to both ends.
@@ -47,7 +50,11 @@ type relayEnd struct {
 }
 
 func relayRoles() []run.Role {
-	return []run.Role{run.NewRole(relayHub, hubServe), run.NewRole(relayTx, relaySend), run.NewRole(relayRx, relayReceive)}
+	return []run.Role{
+		run.NewRole(relayHub, hubServe), run.NewRole(relayTx, relaySend), run.NewRole(relayRx, relayReceive),
+		run.NewRole(relayIdlers, relayIdleConnect), run.NewRole(churnTx, churnDial), run.NewRole(churnRx, churnAccept),
+		run.NewRole(stallTx, stallSend), run.NewRole(stallRx, stallHold),
+	}
 }
 
 // hubServe is a relay or a proxy until ctx ends.
@@ -59,15 +66,18 @@ func hubServe(ctx context.Context, cfg hubConfig, ready func()) (t hubTotals, er
 		}
 	}
 	served := make(chan error, 1)
-	go func() { served <- serve(ctx) }()
-	begin := cpuSeconds()
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go func() { served <- serve(serving) }()
+	begin, goroutines := cpuSeconds(), runtime.NumGoroutine()
 	ready()
 	select {
 	case <-ctx.Done():
 	case err := <-served:
 		return t, fmt.Errorf("relay: the hub ended early: %w", err)
 	}
-	t.CPUSeconds = cpuSeconds() - begin
+	t.CPUSeconds, t.Goroutines = cpuSeconds()-begin, runtime.NumGoroutine()-goroutines
+	stop()
 	return t, <-served
 }
 
@@ -80,7 +90,7 @@ func skydmsg(cfg hubConfig) (func(context.Context) error, error) {
 	}
 	c := daemon.Default()
 	c.LocalAddress, c.PublicAddress = cfg.Listen, ""
-	c.HealthAddress, c.Discovery = "", ""
+	c.HealthAddress, c.Discovery = fmt.Sprintf(":%d", relayHealthPort), ""
 	c.MaxPerAddress, c.MaxSessions = 0, relayMaxSessions
 	c.DrainTimeout = daemon.Duration(time.Second)
 	d, err := daemon.New(daemon.Options{Config: c, SecretKey: sk, Version: "bench", Log: zerolog.Nop()})
