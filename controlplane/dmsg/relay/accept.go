@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
+	"github.com/skyminer/skywire/controlplane/dmsg/yamux"
 )
 
 // receive begins with a new connection. The handshake has a goroutine of its own,
@@ -72,6 +73,7 @@ func (srv *Server) welcome(ctx context.Context, conn net.Conn, at place) Reason 
 	if why := srv.gate.proven(hop.Remote(), srv.now()); why != ReasonNone {
 		return why
 	}
+	yamux.Tune(conn, queueLimit) // the kernel's queue is not to be longer than ours
 	s := newSession(srv, conn, raw, hop, at)
 	old, ok := srv.join(s)
 	if !ok {

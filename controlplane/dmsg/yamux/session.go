@@ -13,6 +13,10 @@ import (
 	"time"
 )
 
+// maxUnsent is how many bytes stand in the kernel in front of a control frame: 0.2 s
+// of an uplink of 10 Mbit/s.
+const maxUnsent = 256 << 10
+
 // lingerTime is how long Close waits for what is queued to be written.
 const lingerTime = time.Second
 
@@ -60,7 +64,7 @@ func New(conn net.Conn, cfg Config) (*Session, error) {
 	if cfg.Client {
 		s.nextID = 1
 	}
-	tune(conn)
+	Tune(conn, maxUnsent)
 	s.out = sender{conn: conn, raw: newRawWriter(conn), timeout: cfg.WriteTimeout, fatal: s.die, wg: &s.wg}
 	s.out.gathered.L = &s.out.mu
 	s.wg.Add(1)
