@@ -346,6 +346,38 @@ func TestForgedEntriesDoNotCount(t *testing.T) {
 	r.want("POST", entryPath, text(e), 200, wroteNew)
 }
 
+// Entries are public: whoever sends one again, to publish or to delete it, must not
+// use up its author's allowance, or any relay could be kept out until it expires.
+func TestReplayedEntriesDoNotCount(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.KeyRate, o.KeyBurst = 1, 2 })
+	e, server := r.client(0x11, nil), r.server(0x22, nil)
+	r.want("POST", entryPath, text(e), 200, wroteNew)
+	r.want("POST", entryPath, text(server), 200, wroteNew)
+	_, served := r.do("GET", entryPath+server.Static.String(), "")
+	attacker := httpd.Caller{Addr: ip("192.0.2.66")}
+	for range 5 {
+		r.wantFault("POST", entryPath, text(e), disc.ErrSequence)
+		for _, raw := range []string{text(e), served} {
+			looked, err := disc.Parse([]byte(raw))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.s.remove(t.Context(), looked, attacker); !errors.Is(err, disc.ErrOutdated) {
+				t.Errorf("a replayed deletion: %v, want %v", err, disc.ErrOutdated)
+			}
+		}
+	}
+	next := func(e *disc.Entry) { e.Sequence++; e.Timestamp++ }
+	r.want("POST", entryPath, text(r.client(0x11, next)), 200, wroteNext)
+	r.want("POST", entryPath, text(r.server(0x22, next)), 200, wroteNext)
+	// The authors' own do count.
+	r.wantFault("POST", entryPath, text(r.client(0x11, func(e *disc.Entry) { e.Sequence, e.Timestamp = 2, e.Timestamp+1 })), disc.ErrRateLimited)
+	del := r.client(0x11, func(e *disc.Entry) { e.Sequence, e.Timestamp = 3, e.Timestamp+2 })
+	if err := r.s.remove(t.Context(), del, attacker); !errors.Is(err, disc.ErrRateLimited) {
+		t.Errorf("one deletion too many: %v, want %v", err, disc.ErrRateLimited)
+	}
+}
+
 func TestFull(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.MaxEntries = 1 })
 	r.want("POST", entryPath, text(r.client(0x11, nil)), 200, wroteNew)

@@ -34,19 +34,21 @@ func (s *Service) publish(ctx context.Context, e *disc.Entry, from httpd.Source,
 	if err := s.prove(e.Verify); err != nil {
 		return false, err
 	}
-	if !s.keys.Allow(httpd.Source(e.Static), now) {
-		return false, disc.ErrRateLimited
-	}
 	e = e.WithServerType(s.serverType(e))
 	next := record{origin: originOf(e.Static, from), raw: e.Raw()}
 	key := keyOf(e.Static)
-	for range writeTries {
+	for try := range writeTries {
 		old, err := s.read(ctx, key)
 		if err != nil {
 			return false, err
 		}
-		if err := s.follows(e, old, from, now); err != nil {
+		if err := s.follows(e, old); err != nil {
 			return false, err
+		}
+		if try == 0 {
+			if err := s.charge(e, old, from, now); err != nil {
+				return false, err
+			}
 		}
 		next.refreshes = old.refreshesWith(e)
 		ttl := s.ttl(e, next, short)
@@ -142,20 +144,29 @@ func (s *Service) checkAddress(address string) error {
 }
 
 // follows says whether e may take the place of old.
-func (s *Service) follows(e *disc.Entry, old stored, from httpd.Source, now time.Time) error {
+func (s *Service) follows(e *disc.Entry, old stored) error {
 	switch {
 	case old.entry == nil && e.Timestamp <= old.removed:
 		return disc.ErrTimestampOrder // it was deleted since
 	case old.entry == nil && s.mirror.len() >= s.o.MaxEntries:
 		return errFull
-	case old.entry == nil && old.version == 0 && !s.fresh.Allow(from, now):
-		return disc.ErrRateLimited
 	case old.entry == nil:
 		return nil
 	case e.Sequence <= old.entry.Sequence:
 		return disc.ErrSequence
 	case e.Timestamp < old.entry.Timestamp:
 		return disc.ErrTimestampOrder
+	}
+	return nil
+}
+
+// charge counts an entry that may take the place of old against what the key may
+// publish and the source may bring. Only its author can have made it, or else it
+// would not be newer: entries are public, and who sends an old one again must not
+// use up the allowance of its author.
+func (s *Service) charge(e *disc.Entry, old stored, from httpd.Source, now time.Time) error {
+	if !s.keys.Allow(httpd.Source(e.Static), now) || old.version == 0 && !s.fresh.Allow(from, now) {
+		return disc.ErrRateLimited
 	}
 	return nil
 }

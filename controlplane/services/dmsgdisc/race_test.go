@@ -8,13 +8,23 @@ import (
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/services/httpd"
 	"github.com/skyminer/skywire/controlplane/store"
+	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 // A racing store lets something happen between a read and what its reader makes of
 // it.
 type racing struct {
 	store.Store
-	afterGet, afterGetMany func()
+	afterGet, afterGetMany, afterDelete func()
+}
+
+func (r *racing) Delete(ctx context.Context, key string, cond store.Cond) error {
+	err := r.Store.Delete(ctx, key, cond)
+	if f := r.afterDelete; f != nil {
+		r.afterDelete = nil
+		f()
+	}
+	return err
 }
 
 func (r *racing) Get(ctx context.Context, key string) (store.Item, error) {
@@ -97,5 +107,26 @@ func TestFetchRacesPublish(t *testing.T) {
 	}
 	if err := s.fetch(t.Context(), []string{keyOf(e.Static)}); err != nil || s.mirror.get(e.Static, other.clock.Now()) != nil {
 		t.Errorf("%v, or an entry that is deleted stays", err)
+	}
+}
+
+// What is published right after a monitor has deregistered the key stays.
+func TestDeregisterRacesPublish(t *testing.T) {
+	s, st, other := racingRig(t)
+	e := other.client(0x11, nil)
+	if _, err := s.publish(t.Context(), e, httpd.Source{}, false); err != nil {
+		t.Fatal(err)
+	}
+	next := other.client(0x11, func(e *disc.Entry) { e.Sequence = 1 })
+	st.afterDelete = func() {
+		if _, err := s.publish(t.Context(), next, httpd.Source{}, false); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := s.deregister(t.Context(), []cipher.PubKey{e.Static}); err != nil {
+		t.Fatal(err)
+	}
+	if it := s.mirror.get(e.Static, other.clock.Now()); it == nil || string(it.raw) != text(next) {
+		t.Error("the entry is gone")
 	}
 }

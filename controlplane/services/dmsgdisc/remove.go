@@ -26,11 +26,8 @@ func (s *Service) remove(ctx context.Context, e *disc.Entry, caller httpd.Caller
 		return err
 	}
 	now := s.o.Now()
-	if !s.keys.Allow(httpd.Source(e.Static), now) {
-		return disc.ErrRateLimited
-	}
 	key := keyOf(e.Static)
-	for range writeTries {
+	for try := range writeTries {
 		old, err := s.read(ctx, key)
 		if err != nil {
 			return err
@@ -47,6 +44,10 @@ func (s *Service) remove(ctx context.Context, e *disc.Entry, caller httpd.Caller
 			return disc.ErrOutdated
 		default:
 			return disc.ErrSequence
+		}
+		// As for publishing, only what is the author's counts for the author.
+		if try == 0 && !s.keys.Allow(httpd.Source(e.Static), now) {
+			return disc.ErrRateLimited
 		}
 		// An author whose clock was ahead is not to wait until it has come true.
 		removed := min(max(e.Timestamp, old.entry.Timestamp), now.Add(maxAge).UnixNano())
@@ -67,10 +68,11 @@ func (s *Service) remove(ctx context.Context, e *disc.Entry, caller httpd.Caller
 // deregister deletes others' entries, as a monitor wants. They may publish again.
 func (s *Service) deregister(ctx context.Context, pks []cipher.PubKey) error {
 	for _, pk := range pks {
+		known := s.mirror.version(pk) // what is published from here on stays
 		if err := s.store.Delete(ctx, keyOf(pk), store.Always()); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		s.mirror.drop(pk, s.mirror.version(pk))
+		s.mirror.drop(pk, known)
 	}
 	return nil
 }
