@@ -6,10 +6,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -182,9 +184,9 @@ func (c *curl) run(ctx context.Context) error {
 	}
 	if c.include {
 		c.p.say("%s %s", resp.Proto, clean(resp.Status))
-		for name, values := range resp.Header {
-			for _, v := range values {
-				c.p.say("%s: %s", name, clean(v))
+		for _, name := range slices.Sorted(maps.Keys(resp.Header)) {
+			for _, v := range resp.Header[name] {
+				c.p.say("%s: %s", clean(name), clean(v))
 			}
 		}
 		c.p.say("")

@@ -52,7 +52,9 @@ func (p *Program) printEntry(e *disc.Entry) {
 		line("free", "%d sessions", s.AvailableSessions)
 	}
 	if c := e.Client; c != nil {
-		line("client", "%s", orDash(e.ClientType))
+		if e.ClientType != "" {
+			line("type", "%s", e.ClientType)
+		}
 		for i, pk := range c.DelegatedServers {
 			name := "relays"
 			if i > 0 {

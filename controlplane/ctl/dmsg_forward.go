@@ -27,7 +27,7 @@ func (p *Program) dmsgForward(cmd *kingpin.CmdClause, f *dmsgFlags) {
 	cmd.Flag("local", "The local address to listen on, IP:port.").PlaceHolder("ADDR").StringVar(&s.Local)
 	cmd.Validate(func(*kingpin.CmdClause) error {
 		s.Allow, s.Public = who.allow, who.public
-		return forwardFaults(s)
+		return dmsgWords(forwardFaults(s))
 	})
 	p.do(cmd, func(ctx context.Context) error {
 		n, err := p.network(f)
@@ -108,15 +108,10 @@ func (p *Program) forwardOne(ctx context.Context, peer string, from, to net.Conn
 	p.notice(note{Event: "close", Peer: peer, Text: text})
 }
 
-// forwardFaults says in flags what is wrong with s.
-func forwardFaults(s api.ForwardSpec) error {
-	faults := api.Split(s.Validate())
-	if len(faults) == 0 {
+// Words of the API that are others on a command line without a visor.
+func dmsgWords(err error) error {
+	if err == nil {
 		return nil
 	}
-	var lines []string
-	for _, e := range faults {
-		lines = append(lines, "--"+strings.TrimPrefix(e.Error(), ": "))
-	}
-	return api.ErrBadRequest.With("%s", strings.ReplaceAll(strings.Join(lines, "; "), "--neither", "neither"))
+	return api.ErrBadRequest.With("%s", strings.ReplaceAll(err.Error(), "this visor's key", "the own key"))
 }

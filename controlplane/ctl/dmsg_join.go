@@ -145,12 +145,12 @@ func (n *dmsgNet) explain(to proto.Addr, err error) error {
 	case errors.Is(err, context.Canceled):
 		return errInterrupted("before " + to.String() + " was reached")
 	}
-	return api.ErrUnreachable.With("%s", bare(err))
+	return api.ErrUnreachable.With("%s", clean(bare(err)))
 }
 
 // noDiscovery explains that the discovery gave no good answer.
 func (n *dmsgNet) noDiscovery(err error) error {
-	return api.ErrUnreachable.With("%s; is --discovery right? With --server PK@HOST:PORT it goes without one", bare(err))
+	return api.ErrUnreachable.With("%s (--discovery names another, --server PK@HOST:PORT does without)", clean(bare(err)))
 }
 
 // online connects and waits until others can reach the key, in the time of --timeout.

@@ -26,7 +26,10 @@ func (p *pipe) run(ctx context.Context) error {
 	defer stop()
 	up := make(chan error, 1)
 	go func() { up <- p.direction(p.b, p.a, &p.fromA) }()
-	err := errors.Join(p.direction(p.a, p.b, &p.fromB), <-up)
+	err := p.direction(p.a, p.b, &p.fromB)
+	if upErr := <-up; err == nil {
+		err = upErr
+	}
 	_ = p.a.Close()
 	_ = p.b.Close()
 	if ctx.Err() != nil {

@@ -43,14 +43,7 @@ func (p *Program) forwardAdd(cmd *kingpin.CmdClause) {
 	cmd.Flag("udp", "UDP in place of TCP.").BoolVar(&s.UDP)
 	save := saveFlag(cmd)
 	cmd.Validate(func(*kingpin.CmdClause) error {
-		if faults := api.Split(s.Validate()); len(faults) > 0 {
-			var lines []string
-			for _, e := range faults {
-				lines = append(lines, "--"+strings.TrimPrefix(e.Error(), ": "))
-			}
-			return api.ErrBadRequest.With("%s", strings.ReplaceAll(strings.Join(lines, "; "), "--neither", "neither"))
-		}
-		return nil
+		return forwardFaults(s)
 	})
 	p.call(cmd, func(ctx context.Context, visor *api.Client) error {
 		id, err := visor.AddForward(ctx, s, *save)
@@ -59,6 +52,19 @@ func (p *Program) forwardAdd(cmd *kingpin.CmdClause) {
 		}
 		return p.added(" "+id, *save, map[string]string{"id": id})
 	})
+}
+
+// forwardFaults says everything that is wrong with s, in flags.
+func forwardFaults(s api.ForwardSpec) error {
+	faults := api.Split(s.Validate())
+	if len(faults) == 0 {
+		return nil
+	}
+	var lines []string
+	for _, e := range faults {
+		lines = append(lines, "--"+strings.TrimPrefix(e.Error(), ": "))
+	}
+	return api.ErrBadRequest.With("%s", strings.ReplaceAll(strings.Join(lines, "; "), "--neither", "neither"))
 }
 
 // shortPeer writes <pk>:<port> as people tell keys apart; --json has it in full.

@@ -18,18 +18,19 @@ import (
 func Run(ctx context.Context, conn net.Conn, dir Direction, dur time.Duration, count *atomic.Uint64) (Report, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	limit(ctx, conn, dur+grace)
-	report, err := run(conn, hello{dir, dur}, count)
+	report, err := run(ctx, conn, hello{dir, dur}, count)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("iperf: %w", context.Cause(ctx))
 	}
 	return report, err
 }
 
-func run(conn net.Conn, h hello, count *atomic.Uint64) (Report, error) {
+func run(ctx context.Context, conn net.Conn, h hello, count *atomic.Uint64) (Report, error) {
+	limit(ctx, conn, handshakeTimeout)
 	if err := shake(conn, h); err != nil {
 		return Report{}, err
 	}
+	limit(ctx, conn, h.dur+grace)
 	if h.dir == Down {
 		return receive(conn, count) // the server's report says no more than that
 	}
@@ -46,7 +47,7 @@ func shake(conn net.Conn, h hello) error {
 	}
 	var answer [answerLen]byte
 	if _, err := io.ReadFull(conn, answer[:]); err != nil {
-		return fmt.Errorf("iperf: the server's answer: %w", unexpected(err))
+		return fmt.Errorf("%w: its answer: %w", ErrProtocol, unexpected(err))
 	}
 	most := time.Duration(binary.BigEndian.Uint32(answer[1:])) * time.Millisecond
 	switch answer[0] {
@@ -59,7 +60,7 @@ func shake(conn net.Conn, h hello) error {
 	case statusLong:
 		return fmt.Errorf("%w: %v, where it allows %v", ErrTooLong, h.dur, most)
 	default:
-		return fmt.Errorf("%w: status %d", ErrProtocol, answer[0])
+		return fmt.Errorf("%w: its answer begins with %d", ErrProtocol, answer[0])
 	}
 }
 
