@@ -430,10 +430,12 @@ func TestPingAnswersOnlyQuestions(t *testing.T) {
 	r := start(t, f, nil)
 	me, _ := cipher.GenerateKeyPair()
 	p := &fakePlane{fabric: f, pk: me}
-	c, err := p.DialPacket(t.Context(), r.pk, pingPort)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var c net.Conn
+	eventually(t, "the port for pings is open", func() bool {
+		var err error
+		c, err = p.DialPacket(t.Context(), r.pk, pingPort)
+		return err == nil
+	})
 	defer c.Close()
 	ask := append([]byte{pingAsk}, make([]byte, 16)...)
 	answer := append([]byte{pingAnswer}, make([]byte, 16)...)
