@@ -141,7 +141,6 @@ func (c *Command) dmsgDisc(ctx context.Context, f discFlags) error {
 func serveDmsg(ctx context.Context, s *dmsgdisc.Service, sk cipher.SecKey, log zerolog.Logger) error {
 	dc := dmsg.DefaultConfig()
 	dc.SecKey, dc.Directory, dc.MinSessions, dc.Log = sk, s, dmsg.AllServers, log
-	dc.OnEvent = func(e dmsg.Event) { log.Info().Msg(e.String()) }
 	client, err := dmsg.New(dc)
 	if err != nil {
 		return err
