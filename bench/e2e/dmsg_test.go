@@ -88,7 +88,8 @@ func (x *relay) at(wire *topo.Link) func(*config.Config) {
 }
 
 // TestDmsgLink: two visors that reach nothing but a relay are neighbours and move files
-// both ways; when the relay is killed in the middle the link is back with it.
+// both ways. Killed for a moment in the middle of one, the relay delays it; killed for
+// longer it ends it, and the link is back with the relay.
 //
 //	A ── R ── C
 func TestDmsgLink(t *testing.T) {
@@ -104,6 +105,7 @@ func TestDmsgLink(t *testing.T) {
 		return true
 	})
 	a.ctl("link", "add", "--type", "dmsg", c.PK.String())
+	c.ctl("link", "add", "--type", "dmsg", a.PK.String()) // or else C forgets streams together with the link
 	s := c.serve()
 	c.expose(s, 80, "--allow", a.PK.String())
 	a.expose(a.serve(), 81, "--allow", c.PK.String())
@@ -118,16 +120,31 @@ func TestDmsgLink(t *testing.T) {
 	t.Logf("%d MiB each way at once in %v", size>>20, time.Since(start).Round(time.Millisecond))
 	testDatagrams(t, a, c)
 
-	broken := a.send(toC, endless)
-	before := s.received.Load()
-	r.eventually(10*time.Second, "nothing arrives", func() bool { return s.received.Load() > before+4<<20 })
+	file := a.send(toC, endless)
+	received := func(limit time.Duration) {
+		t.Helper()
+		want := s.received.Load() + 4<<20
+		r.eventually(limit, "nothing arrives", func() bool { return s.received.Load() > want })
+	}
+	received(10 * time.Second)
+	x.kill()
+	start = time.Now()
+	x.start()
+	received(10 * time.Second)
+	t.Logf("the file goes on %v after the relay", time.Since(start).Round(time.Millisecond))
+	if err := file.finish(); err != nil {
+		t.Error(err)
+	}
+
+	file = a.send(toC, endless)
+	received(10 * time.Second)
 	start = time.Now()
 	x.kill()
 	r.eventually(10*time.Second, "the link is up without a relay", func() bool {
 		l := ask[[]api.Link](a, "link", "ls")
 		return len(l) == 1 && l[0].State == api.LinkConnecting && l[0].LastError != ""
 	})
-	if err := <-broken.done; err == nil {
+	if err := <-file.done; err == nil {
 		t.Error("a file arrived in whole that was cut off")
 	}
 	t.Logf("the transfer ended %v after the relay", time.Since(start).Round(time.Millisecond))
