@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,8 +15,11 @@ import (
 	"github.com/skyminer/skywire/controlplane/dmsg"
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/dmsg/dmsgctrl"
+	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
 	"github.com/skyminer/skywire/controlplane/dmsg/relay"
+	"github.com/skyminer/skywire/controlplane/services/dmsgdisc"
+	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/controlplane/visor/config"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -23,6 +27,7 @@ import (
 // A testRelay is a relay on loopback that can stop and come back.
 type testRelay struct {
 	config.Server
+	sk   cipher.SecKey
 	id   *proto.Identity
 	stop func()
 }
@@ -34,7 +39,7 @@ func newTestRelay(t *testing.T) *testRelay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &testRelay{id: id, Server: config.Server{PK: id.PubKey(), Addr: "127.0.0.1:0"}}
+	r := &testRelay{sk: sk, id: id, Server: config.Server{PK: id.PubKey(), Addr: "127.0.0.1:0"}}
 	r.start(t)
 	t.Cleanup(func() { r.stop() })
 	return r
@@ -78,6 +83,21 @@ func (r *testRelay) client(t *testing.T) *dmsg.Client {
 	}
 	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// register puts the relay into a discovery.
+func (r *testRelay) register(t *testing.T, url string) {
+	t.Helper()
+	d, err := disc.New(url, disc.HTTPOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := disc.Update(t.Context(), d, r.sk, func(e *disc.Entry) {
+		e.Server = &disc.Server{Address: r.Addr, AvailableSessions: 100}
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // pinned is a configuration with that relay alone.
@@ -156,7 +176,7 @@ func TestDmsgErrors(t *testing.T) {
 		t.Errorf("nobody has the key: %q", text)
 	}
 	c := r.client(t)
-	go c.Run(t.Context())
+	go c.Run(context.Background()) // until Close
 	<-c.Ready()
 	if text := lastError(c.PubKey()); !strings.Contains(text, "takes no links over dmsg") {
 		t.Errorf("no visor has the key: %q", text)
@@ -204,9 +224,91 @@ func TestDmsgHurry(t *testing.T) {
 	}
 }
 
-// TestDmsgDiscovery: with a discovery that does not answer, given relays still do, and
+// discovery runs a discovery on lis until the test ends.
+func discovery(t *testing.T, lis net.Listener) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	st, err := store.Open(ctx, "bolt://"+filepath.Join(t.TempDir(), "disc.db"), store.DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := dmsgdisc.DefaultOptions()
+	o.Testing, o.Log = true, zerolog.Nop()
+	service, err := dmsgdisc.New(st, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- errors.Join(service.Run(ctx, lis), st.Close()) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("discovery: %v", err)
+		}
+	})
+}
+
+// TestDmsgByDiscovery: visors that know only a discovery, which may itself be behind a
+// relay, find each other.
+func TestDmsgByDiscovery(t *testing.T) {
+	tests := map[string]func(t *testing.T, r *testRelay) config.Dmsg{
+		"over TCP": func(t *testing.T, r *testRelay) config.Dmsg {
+			lis, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			discovery(t, lis)
+			url := "http://" + lis.Addr().String()
+			r.register(t, url)
+			return config.Dmsg{Discovery: url}
+		},
+		"over dmsg": func(t *testing.T, r *testRelay) config.Dmsg {
+			c := r.client(t)
+			lis, err := c.Listen(dmsghttp.DefaultPort)
+			if err != nil {
+				t.Fatal(err)
+			}
+			discovery(t, lis)
+			go c.Run(context.Background()) // until Close
+			<-c.Ready()
+			return config.Dmsg{Discovery: dmsghttp.Scheme + "://" + lis.Addr().String(), Servers: []config.Server{r.Server}}
+		},
+	}
+	for name, find := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newTestRelay(t)
+			d := find(t, r)
+			a := startReal(t, func(c *config.Config) { c.Dmsg = &d })
+			b := startReal(t, func(c *config.Config) { c.Dmsg = &d })
+			for _, v := range []*real{a, b} {
+				eventually(t, "the visor is in the discovery", func() bool {
+					s, err := v.Status(t.Context())
+					return err == nil && s.Dmsg.Reachable && s.Dmsg.Discovery == d.Discovery && len(s.Dmsg.Relays) == 1
+				})
+			}
+			nobody, _ := cipher.GenerateKeyPair()
+			for _, pk := range []cipher.PubKey{b.pk, nobody} {
+				if err := a.AddLink(t.Context(), api.LinkSpec{PK: pk, Type: api.DMSG}, false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "one link comes up, of the other it is said why not", func() bool {
+				ls, err := a.Links(t.Context())
+				done := 0
+				for _, l := range ls {
+					if l.PK == b.pk && l.State == api.LinkUp || l.PK == nobody && strings.Contains(l.LastError, "the discovery does not know that key") {
+						done++
+					}
+				}
+				return err == nil && done == 2
+			})
+		})
+	}
+}
+
+// TestDmsgWithoutDiscovery: with a discovery that does not answer, given relays still do, and
 // the status says what is wrong.
-func TestDmsgDiscovery(t *testing.T) {
+func TestDmsgWithoutDiscovery(t *testing.T) {
 	r := newTestRelay(t)
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
