@@ -49,8 +49,8 @@ func (l *listing) next(e *disc.Entry) (*disc.Entry, error) {
 	return e, e.Sign(l.sk)
 }
 
-// put returns the request that publishes e.
-func put(e *disc.Entry) []byte {
+// publication returns the request that publishes e.
+func publication(e *disc.Entry) []byte {
 	return fmt.Appendf(nil, "POST /dmsg-discovery/entry/ HTTP/1.1\r\nHost: disc\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(e.Raw()), e.Raw())
 }
 
@@ -65,8 +65,8 @@ type asker struct {
 	times  []float64     // of the requests, in ms
 }
 
-func newAsker() (*asker, error) {
-	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", discPort))
+func newAsker(addr string) (*asker, error) {
+	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("disc: %w", err)
 	}
@@ -93,12 +93,20 @@ func (a *asker) ask(request []byte) error {
 func (a *asker) lookUp(all []*listing, end time.Time) error {
 	for time.Now().Before(end) {
 		l := all[rand.N(len(all))]
-		if err := a.ask(l.get); err != nil {
+		if err := a.check(l); err != nil {
 			return err
 		}
-		if got, want := a.answer.Body(), l.entry.Raw(); !bytes.Equal(got, want) {
-			return fmt.Errorf("disc: looked up %s, got %s", want, got)
-		}
+	}
+	return nil
+}
+
+// check looks l up and wants to see its entry.
+func (a *asker) check(l *listing) error {
+	if err := a.ask(l.get); err != nil {
+		return err
+	}
+	if got, want := a.answer.Body(), l.entry.Raw(); !bytes.Equal(got, want) {
+		return fmt.Errorf("disc: looked up %s, got %s", want, got)
 	}
 	return nil
 }
@@ -106,7 +114,7 @@ func (a *asker) lookUp(all []*listing, end time.Time) error {
 // publish lists all of its own for the first time.
 func (a *asker) publish() error {
 	for _, l := range a.own {
-		if err := a.ask(put(l.entry)); err != nil {
+		if err := a.ask(publication(l.entry)); err != nil {
 			return err
 		}
 	}
@@ -135,7 +143,7 @@ func (a *asker) update(end time.Time) error {
 		if !time.Now().Before(end) {
 			break
 		}
-		if err := a.ask(put(e)); err != nil {
+		if err := a.ask(publication(e)); err != nil {
 			return err
 		}
 		a.own[i%len(a.own)].entry = e
@@ -147,7 +155,7 @@ func (a *asker) update(end time.Time) error {
 func discAsk(ctx context.Context, cfg discLoadConfig, ready func()) (t discTotals, err error) {
 	askers := make([]*asker, cfg.Conns)
 	for i := range askers {
-		if askers[i], err = newAsker(); err != nil {
+		if askers[i], err = newAsker(fmt.Sprintf("127.0.0.1:%d", discPort)); err != nil {
 			return t, err
 		}
 		defer askers[i].conn.Close()
@@ -212,11 +220,8 @@ func discAsk(ctx context.Context, cfg discLoadConfig, ready func()) (t discTotal
 	// What was acknowledged is there.
 	return t, each(func(a *asker) error {
 		for _, l := range a.own {
-			if err := a.ask(l.get); err != nil {
+			if err := a.check(l); err != nil {
 				return err
-			}
-			if got, want := a.answer.Body(), l.entry.Raw(); !bytes.Equal(got, want) {
-				return fmt.Errorf("disc: published %s, got %s", want, got)
 			}
 		}
 		return nil

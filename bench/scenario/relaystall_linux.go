@@ -21,10 +21,10 @@ const (
 	stallRx = "relay-stall-rx"
 	// stallStreams is how many streams stall when Streams does not say.
 	stallStreams = 64
-	// stallLength is how many times Env.Duration the other stream is measured,
-	// stallWarm how long the stalling ones have for themselves before.
+	// stallLength is how many times Env.Duration the other stream is measured, from
+	// when the stalling begins. All have run for stallWarm then.
 	stallLength = 4
-	stallWarm   = 300 * time.Millisecond
+	stallWarm   = 500 * time.Millisecond
 )
 
 // How a receiver stalls.
@@ -121,7 +121,7 @@ func stall(ctx context.Context, e *run.Env, wires *topo.Net, how string) (_ run.
 	end := func(i int, at *topo.End) relayEnd {
 		return relayEnd{
 			Secret: secret[i], Hub: pk[0], HubAddr: netip.AddrPortFrom(at.IPv4.Addr(), relayHubPort).String(),
-			Seconds: length.Seconds(), Streams: stallStreams, Verify: e.Verify, Cut: true,
+			Seconds: (stallWarm + length).Seconds(), Streams: stallStreams, Verify: e.Verify, Cut: true,
 		}
 	}
 	rx, err := e.Start(ctx, wires.NS[2], relayRx, end(2, wires.Links[1].A))
@@ -167,7 +167,7 @@ func stall(ctx context.Context, e *run.Env, wires *topo.Net, how string) (_ run.
 		return nil, fmt.Errorf("relay-stall: %d bytes were written and %d read", sent.Bytes, got.Bytes)
 	}
 	return run.Sample{
-		"received_gbps": got.rate(0, length) / 1e9,
+		"received_gbps": got.rate(stallWarm, stallWarm+length) / 1e9,
 		"pause_ms":      1e3 * got.pause(),
 		"stalled_bytes": float64(sent.Stalled),
 	}, nil
@@ -186,7 +186,7 @@ func (t streamTotals) pause() (longest float64) {
 	return longest
 }
 
-// stallSend writes to the stalling receiver, stops it, and then writes to the other.
+// stallSend writes to both receivers and stops the one.
 func stallSend(ctx context.Context, cfg stallConfig, ready func()) (t stallTotals, err error) {
 	c, err := cfg.client(ctx)
 	if err != nil {
@@ -211,28 +211,27 @@ func stallSend(ctx context.Context, cfg stallConfig, ready func()) (t stallTotal
 		stalling = append(stalling, s)
 	}
 	ready()
-	length := time.Duration(cfg.Seconds * float64(time.Second))
+	end := time.Now().Add(time.Duration(cfg.Seconds * float64(time.Second)))
 	stalled := make(chan int64, len(stalling))
-	end := time.Now().Add(stallWarm + length)
 	for _, s := range stalling {
 		go func() {
 			n, _ := writeUntil(s, end, true) // the relay resets it when it has waited enough
 			stalled <- n
 		}()
 	}
-	if len(stalling) > 0 {
-		time.Sleep(stallWarm)
-	}
-	if cfg.Freeze != 0 {
-		if err := unix.Kill(cfg.Freeze, unix.SIGSTOP); err != nil {
-			return t, err
+	stopped := make(chan error, 1)
+	time.AfterFunc(stallWarm, func() {
+		if cfg.Freeze == 0 {
+			stopped <- nil
+			return
 		}
-	}
-	t.Bytes, err = writeUntil(stream, time.Now().Add(length), true)
+		stopped <- unix.Kill(cfg.Freeze, unix.SIGSTOP)
+	})
+	t.Bytes, err = writeUntil(stream, end, true)
 	for range stalling {
 		t.Stalled += <-stalled
 	}
-	return t, err
+	return t, errors.Join(err, <-stopped)
 }
 
 // stallHold accepts streams and does not read them.

@@ -137,12 +137,9 @@ func streamContestant(e *run.Env, net *topo.Net) run.Contestant {
 
 // pingPongSample sorts t's round trips.
 func pingPongSample(t streamTotals) run.Sample {
-	slices.Sort(t.RTTs)
-	at := func(share float64) float64 {
-		return t.RTTs[min(int(share*float64(len(t.RTTs))), len(t.RTTs)-1)]
-	}
+	at := percentiles(t.RTTs, 50, 90, 99)
 	return run.Sample{
-		"rtt_p50_us": at(0.50), "rtt_p90_us": at(0.90), "rtt_p99_us": at(0.99),
+		"rtt_p50_us": at[0], "rtt_p90_us": at[1], "rtt_p99_us": at[2],
 		"round_trips_per_s": float64(len(t.RTTs)) / t.Seconds,
 	}
 }
