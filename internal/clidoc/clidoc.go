@@ -67,6 +67,8 @@ func (w *writer) commandPage(c *kingpin.CmdModel) {
 	if len(c.Commands) == 0 {
 		w.line("")
 		w.command(c)
+	} else {
+		w.flags("Flags of its commands", c.FlagGroupModel)
 	}
 	for _, sub := range c.Commands {
 		w.line("\n## %s %s\n\n%s\n", w.program, sub.FullCommand, sub.Help)

@@ -11,6 +11,7 @@ func TestPages(t *testing.T) {
 	app.Flag("file", "Where a|b.").Short('f').Default("/home/me/x").String()
 	app.Flag("secret", "Not shown.").Hidden().Bool()
 	cmd := app.Command("thing", "Things.")
+	cmd.Flag("where", "Whose.").PlaceHolder("W").String()
 	add := cmd.Command("add", "Add one.")
 	add.Flag("type", "Which.").PlaceHolder("T").Required().String()
 	add.Arg("name", "Its name.").Required().String()
@@ -39,6 +40,12 @@ Does things.
 		"prog-thing.md": header + `# prog thing
 
 Things.
+
+## Flags of its commands
+
+| flag | |
+| --- | --- |
+| ` + "`--where=W`" + ` | Whose. |
 
 ## prog thing add
 
