@@ -55,6 +55,7 @@ func (t *Type) UnmarshalText(b []byte) (err error) {
 // Errors that callers branch on.
 var (
 	ErrDown     = errors.New("link: not up")
+	ErrLost     = errors.New("link: connection lost") // what a link over a stream runs over has ended, unsaid
 	ErrTooBig   = errors.New("link: packet larger than the link's MTU")
 	ErrExists   = errors.New("link: a link of this type to this visor exists")
 	ErrNotFound = errors.New("link: no such link")

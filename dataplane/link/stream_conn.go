@@ -266,7 +266,7 @@ func (c *streamConn) closed(err error) {
 	}
 	c.leave()
 	if c.current() {
-		c.l.died(fmt.Errorf("link: connection lost: %w", err))
+		c.l.died(fmt.Errorf("%w: %w", ErrLost, err))
 	}
 }
 

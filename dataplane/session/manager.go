@@ -67,7 +67,7 @@ type Manager struct {
 	direct   map[*link.Link]*route
 	routes   map[uint64]*route // those of AddRoute
 	lastID   uint64
-	ended    []*Session // whose end the ticker has yet to tell
+	ended    []*Session // whose end the ticker has yet to tell, now or when the peer stays away
 
 	kick    chan struct{} // wakes the ticker
 	ticking []*Session    // the ticker's scratch

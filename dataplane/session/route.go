@@ -17,6 +17,7 @@ type route struct {
 	n    uint64 // number for people, unique in the Manager
 	spec RouteSpec
 
+	lost   bool            // the direct route's link lost its connection; guarded by Session.mu
 	direct *link.Link      // a direct route's link, else nil
 	egress *forward.Egress // a sealed route's first hop
 	rule   *forward.Rule   // and its end

@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -177,6 +178,7 @@ func (s *Session) remove(r *route) {
 	defer s.mu.Unlock()
 	r.gone = true
 	s.routes = slices.DeleteFunc(s.routes, func(o *route) bool { return o == r })
+	s.lost = r.lost
 	s.reschedule()
 }
 
@@ -233,9 +235,14 @@ func (m *Manager) Detached(l *link.Link) {
 func (m *Manager) LinkUp(*link.Link) { m.wake() }
 
 // LinkDown moves flows away from the link at once. See forward.Ends.
-func (m *Manager) LinkDown(*link.Link, error) {
+func (m *Manager) LinkDown(l *link.Link, why error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
+	if r := m.direct[l]; r != nil {
+		r.s.mu.Lock()
+		r.lost = errors.Is(why, link.ErrLost)
+		r.s.mu.Unlock()
+	}
 	for _, s := range m.sessions {
 		s.mu.Lock()
 		s.reschedule()

@@ -131,6 +131,43 @@ func TestReplacedSessionCarriesOn(t *testing.T) {
 	}
 }
 
+// TestLostSessionIsKept: a neighbour whose connection broke off may come back and find
+// its streams, for as long as one that falls silent.
+func TestLostSessionIsKept(t *testing.T) {
+	n := newNodes(t, 1, nodeOptions{})[0]
+	n.m.cancel() // this test ticks
+	n.m.done.Wait()
+	spec := RouteSpec{
+		Peer: testKey(), Out: forward.Neighbour{Peer: testKey()}, OutLabel: 1, In: forward.Neighbour{Peer: testKey()}, InLabel: 2,
+	}
+	lose := func(up bool) *Session {
+		t.Helper()
+		in, err := n.m.AddRoute(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _ := n.m.Session(spec.Peer)
+		s.up = s.up || up
+		n.m.tick() // inherits
+		n.m.routes[in.ID].lost = true
+		if err := n.m.RemoveRoute(in.ID); err != nil {
+			t.Fatal(err)
+		}
+		n.m.tick()
+		return s
+	}
+	lose(true)
+	s := lose(false)
+	if len(n.up.downs) != 0 || len(n.m.ended) != 1 {
+		t.Fatalf("told of %v, %d kept; want one kept, as it may return", n.up.downs, len(n.m.ended))
+	}
+	s.heard = ns(n.links.Now()) - deadAfter - 1
+	n.m.tick()
+	if len(n.up.downs) != 1 || len(n.m.ended) != 0 {
+		t.Errorf("told of %v, %d kept; want one end", n.up.downs, len(n.m.ended))
+	}
+}
+
 func testKey() cipher.PubKey {
 	pk, _ := cipher.GenerateKeyPair()
 	return pk

@@ -37,6 +37,9 @@ type Session struct {
 	changed chan struct{}
 	heard   time.Duration // when something last arrived, or the session began
 	closed  bool
+	// lost says, once there are no routes, that the last one did not end: its
+	// connection broke off.
+	lost bool
 }
 
 func newSession(m *Manager, peer cipher.PubKey, now time.Duration) (*Session, error) {

@@ -44,20 +44,11 @@ func (m *Manager) tick() (busy bool) {
 	}
 	clear(all[len(all):cap(all)]) // do not hold what has ended
 	m.ticking = all
-	ended := m.ended
-	m.ended = nil
-	for _, s := range ended {
-		// What ran over s goes on over the session that the peer has now.
-		if heir := m.sessions[s.peer]; heir != nil && s.up {
-			heir.up, s.up = true, false
-		}
-	}
+	ended := m.takeEnded(ns(m.links.Now()))
 	m.mu.Unlock()
 	for _, s := range ended {
-		if s.up {
-			s.up = false
-			m.upper.SessionDown(s, errRouteRemoved)
-		}
+		s.up = false
+		m.upper.SessionDown(s, errRouteRemoved)
 	}
 	var due []errand
 	for _, s := range all {
@@ -74,6 +65,35 @@ func (m *Manager) tick() (busy bool) {
 		}
 	}
 	return busy
+}
+
+// maxLost bounds the sessions that are over but for what runs on them.
+const maxLost = 1024
+
+// takeEnded returns the sessions whose end is to be told. What ran over one goes on
+// over the session that the peer has now; if it has none, because the connection of
+// its link broke off, it is given as long to come back as a peer that falls silent.
+// mu is held.
+func (m *Manager) takeEnded(now time.Duration) (ended []*Session) {
+	lost := m.ended[:0]
+	for _, s := range m.ended {
+		heir := m.sessions[s.peer]
+		s.mu.Lock()
+		mayReturn := s.lost && now-s.heard <= deadAfter && len(lost) < maxLost
+		s.mu.Unlock()
+		switch {
+		case !s.up:
+		case heir != nil:
+			heir.up, s.up = true, false
+		case mayReturn:
+			lost = append(lost, s)
+		default:
+			ended = append(ended, s)
+		}
+	}
+	clear(m.ended[len(lost):])
+	m.ended = lost
+	return ended
 }
 
 // An errand is something to send that a tick found due: a probe of size bytes, or a
