@@ -128,7 +128,7 @@ func (c *Command) dmsgDisc(ctx context.Context, f discFlags) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx, l) })
 	if !sk.IsZero() {
-		g.Go(func() error { return serveDmsg(ctx, s, sk, log) })
+		g.Go(func() error { return serveDmsg(ctx, s, sk, cfg.Limits.Connections, log) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -137,8 +137,9 @@ func (c *Command) dmsgDisc(ctx context.Context, f discFlags) error {
 	return nil
 }
 
-// serveDmsg serves s on dmsg, by way of every server that it knows.
-func serveDmsg(ctx context.Context, s *dmsgdisc.Service, sk cipher.SecKey, log zerolog.Logger) error {
+// serveDmsg serves s on dmsg, by way of every server that it knows, on at most perKey
+// streams of one key.
+func serveDmsg(ctx context.Context, s *dmsgdisc.Service, sk cipher.SecKey, perKey int, log zerolog.Logger) error {
 	dc := dmsg.DefaultConfig()
 	dc.SecKey, dc.Directory, dc.MinSessions, dc.Log = sk, s, dmsg.AllServers, log
 	client, err := dmsg.New(dc)
@@ -159,6 +160,8 @@ func serveDmsg(ctx context.Context, s *dmsgdisc.Service, sk cipher.SecKey, log z
 	log.Info().Stringer("pk", client.PubKey()).Int("port", dmsgHTTP).Msg("serving over dmsg")
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return client.Run(ctx) })
-	g.Go(func() error { return s.ServeDmsg(ctx, l) })
+	g.Go(func() error {
+		return s.ServeDmsg(ctx, httpd.Wrap(l, httpd.ListenOptions{Over: httpd.OverDmsg, PerSource: perKey}))
+	})
 	return g.Wait()
 }

@@ -49,7 +49,7 @@ type Config struct {
 // Limits bound what one source, an IPv4 address, an IPv6 /64 or a key over dmsg,
 // may ask for. 0 is no limit.
 type Limits struct {
-	Connections  int     `json:"connections"`       // at a time, over TCP
+	Connections  int     `json:"connections"`       // at a time
 	Reads        float64 `json:"reads_per_second"`  // bursts of 5 times that
 	Writes       float64 `json:"writes_per_second"` // bursts of 50 times that
 	NewEntries   float64 `json:"new_per_second"`    // bursts of 5000 times that

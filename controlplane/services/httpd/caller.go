@@ -25,9 +25,12 @@ const (
 )
 
 // CallerOf returns who made the request.
-func CallerOf(rc *fasthttp.RequestCtx, over Over) Caller {
+func CallerOf(rc *fasthttp.RequestCtx, over Over) Caller { return callerAt(rc.RemoteAddr(), over) }
+
+// callerAt returns who is at the other end of a connection.
+func callerAt(a net.Addr, over Over) Caller {
 	if over == OverDmsg {
-		host, _, err := net.SplitHostPort(rc.RemoteAddr().String())
+		host, _, err := net.SplitHostPort(a.String())
 		if err != nil {
 			return Caller{}
 		}
@@ -37,7 +40,7 @@ func CallerOf(rc *fasthttp.RequestCtx, over Over) Caller {
 		}
 		return Caller{PK: pk}
 	}
-	return Caller{Addr: addrOf(rc.RemoteAddr())}
+	return Caller{Addr: addrOf(a)}
 }
 
 // addrOf returns the IP address of a, or the zero Addr.

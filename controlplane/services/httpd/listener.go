@@ -8,13 +8,15 @@ import (
 
 // ListenOptions bound what a listener accepts.
 type ListenOptions struct {
-	// PerSource is the most connections of one IPv4 address or IPv6 /64; 0 is no
-	// limit.
+	// Over says what the connections are.
+	Over Over
+	// PerSource is the most connections of one IPv4 address, of one IPv6 /64 or, over
+	// dmsg, of one key; 0 is no limit.
 	PerSource int
 	// Proxies are the addresses of proxies that name the real peer in a PROXY
-	// header, version 1 or 2. From there a connection must begin with one; anywhere
-	// else such a header is what it looks like, a bad request. Their connections do
-	// not count for PerSource.
+	// header, version 1 or 2, and it is that peer's connection that counts for
+	// PerSource. From there a connection must begin with one; anywhere else such a
+	// header is what it looks like, a bad request.
 	Proxies []netip.Prefix
 }
 
@@ -39,11 +41,11 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		addr := addrOf(c.RemoteAddr())
-		if l.trusted(addr) {
-			return newProxied(c), nil
+		caller := callerAt(c.RemoteAddr(), l.o.Over)
+		if l.o.Over == OverTCP && l.trusted(caller.Addr) {
+			return newProxied(c, l), nil
 		}
-		s := SourceOf(addr)
+		s := caller.Source()
 		if !l.enter(s) {
 			_ = c.Close()
 			continue

@@ -3,7 +3,6 @@ package httpd
 import (
 	"bufio"
 	"context"
-	"encoding/hex"
 	"errors"
 	"io"
 	"net"
@@ -16,6 +15,8 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 	"go.uber.org/goleak"
+
+	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 func TestMain(m *testing.M) {
@@ -97,32 +98,16 @@ func TestConnectionsPerSource(t *testing.T) {
 	}
 }
 
+// A header's forms are proxyproto's business.
 func TestProxy(t *testing.T) {
 	local := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	addr := serve(t, ListenOptions{PerSource: 1, Proxies: local})
-	v2 := func(h string) string {
-		b, err := hex.DecodeString(strings.ReplaceAll(h, " ", ""))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return proxySig2 + string(b)
-	}
 	tests := []struct{ name, header, want string }{
-		{"v1", "PROXY TCP4 192.0.2.7 192.0.2.1 56324 443\r\n", "192.0.2.7"},
-		{"v1, IPv6", "PROXY TCP6 2001:db8::7 2001:db8::1 1 2\r\n", "2001:db8::7"},
-		{"v1, unknown", "PROXY UNKNOWN\r\n", "127.0.0.1"},
-		{"v2", v2("21 11 000c c0000207 c0000201 dc04 01bb"), "192.0.2.7"},
-		{"v2, with TLVs", v2("21 11 0010 c0000207 c0000201 dc04 01bb 04 0001 00"), "192.0.2.7"},
-		{"v2, IPv6", v2("21 21 0024 20010db8000000000000000000000007 20010db8000000000000000000000001 0001 0002"), "2001:db8::7"},
-		{"v2, health check", v2("20 00 0000"), "127.0.0.1"},
+		{"IPv4", "PROXY TCP4 192.0.2.7 192.0.2.1 56324 443\r\n", "192.0.2.7"},
+		{"IPv6", "PROXY TCP6 2001:db8::7 2001:db8::1 1 2\r\n", "2001:db8::7"},
+		{"health check", "PROXY UNKNOWN\r\n", "127.0.0.1"},
 		{"none", "", ""},
-		{"v1, no address", "PROXY TCP4 x y 1 2\r\n", ""},
-		{"v1, another family", "PROXY TCP4 ::1 ::1 1 2\r\n", ""},
-		{"v1, no end", "PROXY TCP4 " + strings.Repeat("1", 200), ""},
-		{"v2, version 3", v2("31 11 000c c0000207 c0000201 dc04 01bb"), ""},
-		{"v2, too short", v2("21 11 0004 c0000207"), ""},
-		{"v2, too long", v2("21 11 ffff"), ""},
-		{"v2, UDP", v2("21 12 000c c0000207 c0000201 dc04 01bb"), ""},
+		{"a bad one", "PROXY TCP4 x y 1 2\r\n", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -132,39 +117,90 @@ func TestProxy(t *testing.T) {
 			}
 		})
 	}
-	// In pieces, and slowly.
-	c := dial(t, addr)
-	header := v2("21 11 000c c0000207 c0000201 dc04 01bb")
-	for i := range header {
-		if _, err := io.WriteString(c, header[i:i+1]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, err := ask(t, c, request); err != nil || got != "192.0.2.7" {
-		t.Errorf("in pieces: %q, %v", got, err)
-	}
 	// Who is no proxy cannot say where it comes from.
 	if got, err := ask(t, dial(t, serve(t, ListenOptions{})), "PROXY TCP4 192.0.2.7 192.0.2.1 56324 443\r\n"+request); err == nil {
 		t.Errorf("a stranger's header is believed: %q", got)
 	}
 }
 
-func FuzzProxy(f *testing.F) {
-	f.Add([]byte("PROXY TCP4 192.0.2.7 192.0.2.1 56324 443\r\nx"))
-	f.Add([]byte("PROXY UNKNOWN\r\n"))
-	f.Add([]byte(proxySig2 + "\x21\x11\x00\x0c\xc0\x00\x02\x07\xc0\x00\x02\x01\xdc\x04\x01\xbb"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		from, n, err := parseProxy(b)
-		if n < 0 || n > len(b) || n > maxProxy2 || err != nil && (n != 0 || from.IsValid()) {
-			t.Fatalf("%v, %d, %v", from, n, err)
+// Behind a proxy each source has its places, and gives them back.
+func TestConnectionsPerSourceBehindProxy(t *testing.T) {
+	addr := serve(t, ListenOptions{PerSource: 1, Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	from := func(ip string) string { return "PROXY TCP6 " + ip + " 2001:db8::1 1 2\r\n" + request }
+	a, b := dial(t, addr), dial(t, addr)
+	for c, ip := range map[net.Conn]string{a: "2001:db8::7", b: "2001:db8:0:1::7"} {
+		if got, err := ask(t, c, from(ip)); err != nil || got != ip {
+			t.Fatalf("%q, %v", got, err)
 		}
-		if n == 0 && err == nil && len(b) >= maxProxy2 {
-			t.Fatal("wants more than any header has")
+	}
+	if got, err := ask(t, dial(t, addr), from("2001:db8::8")); err == nil {
+		t.Errorf("a second connection of one /64 is served: %q", got)
+	}
+	a.Close()
+	for end := time.Now().Add(10 * time.Second); ; {
+		if got, err := ask(t, dial(t, addr), from("2001:db8::8")); err == nil && got == "2001:db8::8" {
+			break
 		}
-		for i := range b[:n] { // what is short of a header is never taken for one
-			if _, m, err := parseProxy(b[:i]); m != 0 || err != nil {
-				t.Fatalf("%d of %d bytes: %d, %v", i, n, m, err)
-			}
+		if time.Now().After(end) {
+			t.Fatal("the place of a closed connection stays taken")
 		}
-	})
+	}
+}
+
+// A dmsgConn is a connection whose peer has proven a key.
+type dmsgConn struct {
+	net.Conn
+	pk cipher.PubKey
+}
+
+type dmsgAddr string
+
+func (dmsgAddr) Network() string  { return "dmsg" }
+func (a dmsgAddr) String() string { return string(a) }
+
+func (c dmsgConn) RemoteAddr() net.Addr { return dmsgAddr(c.pk.String() + ":49152") }
+
+// A dmsgListener hands out connections until it is closed.
+type dmsgListener struct {
+	net.Listener
+	conns chan net.Conn
+}
+
+func (l dmsgListener) Accept() (net.Conn, error) { return <-l.conns, nil }
+
+// Over dmsg, where all come by the same few relays, each key has its places.
+func TestConnectionsPerKey(t *testing.T) {
+	l := dmsgListener{conns: make(chan net.Conn, 8)}
+	w := Wrap(l, ListenOptions{Over: OverDmsg, PerSource: 2})
+	pkA, _ := cipher.GenerateKeyPair()
+	pkB, _ := cipher.GenerateKeyPair()
+	connect := func(pk cipher.PubKey) net.Conn {
+		here, there := net.Pipe()
+		t.Cleanup(func() { here.Close(); there.Close() })
+		l.conns <- dmsgConn{there, pk}
+		return here
+	}
+	connect(pkA)
+	connect(pkA)
+	tooMany := connect(pkA)
+	connect(pkB)
+	var got []net.Conn
+	for range 3 {
+		c, err := w.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, c)
+	}
+	if last := got[2].RemoteAddr().String(); !strings.HasPrefix(last, pkB.String()) {
+		t.Errorf("the third one is of %s", last)
+	}
+	if _, err := tooMany.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("a third connection of a key stays open: %v", err)
+	}
+	got[0].Close()
+	connect(pkA)
+	if c, err := w.Accept(); err != nil || !strings.HasPrefix(c.RemoteAddr().String(), pkA.String()) {
+		t.Errorf("the place of a closed connection stays taken: %v", err)
+	}
 }
