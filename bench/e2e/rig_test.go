@@ -52,7 +52,7 @@ func runTests(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(binaries)) }()
-	build := exec.Command("go", "build", "-trimpath", "-o", binaries, "../../cmd/skyvisor", "../../cmd/skyctl", "../../cmd/skydmsg")
+	build := exec.Command("go", "build", "-trimpath", "-o", binaries, "../../cmd/skyvisor", "../../cmd/skyctl", "../../cmd/skydmsg", "../../cmd/skysvc")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("go build: %w: %s", err, out)
