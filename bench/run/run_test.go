@@ -129,11 +129,11 @@ func TestOptions(t *testing.T) {
 	if o := DefaultOptions(); o.Validate() != nil || !o.Quotable() {
 		t.Errorf("defaults: %v, quotable %v", o.Validate(), o.Quotable())
 	}
-	err := Options{Hops: 0, Transport: "tcp", Pairs: 0, Streams: 0, Size: -1}.Validate()
+	err := Options{Hops: 0, Transport: "tcp", Pairs: 0, Streams: 0, Size: -1, Sessions: -1, Store: "paper"}.Validate()
 	if err == nil {
 		t.Fatal("valid")
 	}
-	for _, word := range []string{"hops", "transport", "pairs", "seconds", "streams", "size"} {
+	for _, word := range []string{"hops", "transport", "pairs", "seconds", "streams", "size", "sessions", "store"} {
 		if !strings.Contains(err.Error(), word) {
 			t.Errorf("%v does not mention %s", err, word)
 		}

@@ -19,8 +19,9 @@ func TestRelayFar(t *testing.T) {
 	e := testEnv(t)
 	e.Verify, e.Pairs = true, 1
 	m := wantMetrics(t, RelayFar(), e, "goodput_mbps", "whole_mbps")
-	// No more than four first windows can come in the first 400 ms after the first byte.
-	if got := m["whole_mbps"]; got > 1000 {
+	// In five round trips neither TCP nor the stream's window comes far: 15 Mbit/s here,
+	// and 1200 without the delay.
+	if got := m["whole_mbps"]; got > 150 {
 		t.Errorf("%v Mbit/s over a path that has just begun: the wires have no delay", got)
 	}
 }
