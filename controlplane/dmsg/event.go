@@ -16,7 +16,7 @@ const (
 	EventUp        EventKind = iota + 1 // a session with Server began
 	EventDown                           // the session with Server ended because of Err
 	EventDrain                          // Server asked its clients to move elsewhere
-	EventMoved                          // Server took the place of From
+	EventMoved                          // Server took the place of From, which may be itself
 	EventPublished                      // the own entry is in the discovery
 	EventHidden                         // the discovery did not take the own entry because of Err; repeated only after an EventPublished
 )
@@ -41,6 +41,9 @@ func (e Event) String() string {
 	case EventDrain:
 		return fmt.Sprintf("relay %s at %s asks its clients to move", e.Server, e.Addr)
 	case EventMoved:
+		if e.From == e.Server {
+			return fmt.Sprintf("back at relay %s at %s", e.Server, e.Addr)
+		}
 		return fmt.Sprintf("moved from relay %s to relay %s at %s", e.From, e.Server, e.Addr)
 	case EventPublished:
 		return "entry is in the discovery"

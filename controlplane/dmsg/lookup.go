@@ -18,6 +18,9 @@ const (
 	entryLife = 30 * time.Second
 	// absentLife is the same for "there is none".
 	absentLife = time.Second
+	// lookupPatience is how long an older entry waits for a newer one: a discovery that is
+	// cut off says nothing at all, and dials to known peers must not wait for that.
+	lookupPatience = time.Second
 	// lookupTimeout bounds one question to the discovery.
 	lookupTimeout = 10 * time.Second
 	// maxLookups bounds the entries that are remembered, about 1 KiB each.
@@ -37,6 +40,7 @@ type lookups struct {
 
 // A lookup is a question and, once done is closed, its answer.
 type lookup struct {
+	old   *disc.Entry // what was known before, or nil
 	done  chan struct{}
 	entry *disc.Entry
 	err   error
@@ -44,16 +48,24 @@ type lookup struct {
 }
 
 // get returns the entry of pk, not older than maxAge where the discovery answers. If
-// it does not, an older entry that is still remembered must do. The error is
+// it does not, or not soon, an older entry that is still remembered must do. The error is
 // proto.ErrNoEntry if the discovery says that there is none.
 func (l *lookups) get(ctx context.Context, pk cipher.PubKey, maxAge time.Duration) (*disc.Entry, error) {
 	q, err := l.ask(pk, maxAge)
 	if err != nil {
 		return nil, err
 	}
+	var late <-chan time.Time
+	if q.old != nil {
+		timer := time.NewTimer(lookupPatience)
+		defer timer.Stop()
+		late = timer.C
+	}
 	select {
 	case <-q.done:
 		return q.entry, q.err
+	case <-late:
+		return q.old, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("dmsg: look-up of %s: %w", pk, context.Cause(ctx))
 	}
@@ -71,7 +83,10 @@ func (l *lookups) ask(pk cipher.PubKey, maxAge time.Duration) (*lookup, error) {
 		l.evict()
 	}
 	q := &lookup{done: make(chan struct{})}
-	if !l.start(func() { l.answer(pk, q, old) }) {
+	if old != nil { // it has been answered, or it would be fresh
+		q.old = old.entry
+	}
+	if !l.start(func() { l.answer(pk, q) }) {
 		return nil, ErrClosed
 	}
 	l.entries[pk] = q
@@ -91,8 +106,8 @@ func (q *lookup) fresh(maxAge time.Duration) bool {
 	return time.Since(q.at) < maxAge
 }
 
-// answer asks the discovery; old is what was known before, or nil.
-func (l *lookups) answer(pk cipher.PubKey, q, old *lookup) {
+// answer asks the discovery.
+func (l *lookups) answer(pk cipher.PubKey, q *lookup) {
 	defer close(q.done)
 	ctx, cancel := context.WithTimeout(l.ctx, lookupTimeout)
 	defer cancel()
@@ -102,10 +117,10 @@ func (l *lookups) answer(pk cipher.PubKey, q, old *lookup) {
 	case q.err == nil:
 	case errors.Is(q.err, disc.ErrNotFound):
 		q.entry, q.err = nil, proto.ErrNoEntry
-	case old != nil && old.entry != nil:
+	case q.old != nil:
 		// The discovery is away. Sessions that live on are found by what it said last;
 		// it is asked again soon.
-		q.entry, q.err, q.at = old.entry, nil, q.at.Add(absentLife-entryLife)
+		q.entry, q.err, q.at = q.old, nil, q.at.Add(absentLife-entryLife)
 	default:
 		q.entry, q.err = nil, fmt.Errorf("dmsg: look-up of %s: %w", pk, q.err)
 	}

@@ -61,6 +61,30 @@ func (d *slowDir) count() (asked, puts int) {
 	return d.asked, d.puts
 }
 
+// A mute discovery takes questions and says nothing, while on is set.
+type mute struct {
+	disc.Static
+	mu sync.Mutex
+	on bool
+}
+
+func (d *mute) set(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.on = on
+}
+
+func (d *mute) Entry(ctx context.Context, pk cipher.PubKey) (*disc.Entry, error) {
+	d.mu.Lock()
+	on := d.on
+	d.mu.Unlock()
+	if on {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return d.Static.Entry(ctx, pk)
+}
+
 // lookupsOn runs f in a bubble with lookups over dir.
 func lookupsOn(t *testing.T, dir disc.Directory, f func(*lookups)) {
 	synctest.Test(t, func(*testing.T) {
@@ -98,6 +122,37 @@ func TestLookups(t *testing.T) {
 			l.get(ctx, pk, 0) // wants it fresh
 			if asked, _ := dir.count(); asked != 3 {
 				t.Errorf("asked %d times, want 3", asked)
+			}
+		})
+	})
+	// Cut off, and not just gone: no answer, and no error before lookupTimeout.
+	t.Run("a discovery that says nothing", func(t *testing.T) {
+		dir := &mute{}
+		dir.Add(disc.NewClient(pk, "", nil, time.Now()))
+		lookupsOn(t, dir, func(l *lookups) {
+			if _, err := l.get(ctx, pk, entryLife); err != nil {
+				t.Fatal(err)
+			}
+			dir.set(true)
+			for range 3 {
+				time.Sleep(entryLife + 1)
+				for _, maxAge := range []time.Duration{entryLife, 0} {
+					start := time.Now()
+					e, err := l.get(ctx, pk, maxAge)
+					if took := time.Since(start); err != nil || e.Static != pk || took > lookupPatience {
+						t.Errorf("get of a known peer: %v, %v after %v", e, err, took)
+					}
+				}
+			}
+			stranger, _ := cipher.GenerateKeyPair()
+			start := time.Now()
+			if _, err := l.get(ctx, stranger, entryLife); err == nil || time.Since(start) != lookupTimeout {
+				t.Errorf("get of a stranger: %v after %v", err, time.Since(start))
+			}
+			dir.set(false)
+			time.Sleep(absentLife + 1)
+			if e, err := l.get(ctx, pk, absentLife); err != nil || e.Static != pk {
+				t.Errorf("the discovery is back: %v, %v", e, err)
 			}
 		})
 	})
