@@ -55,7 +55,7 @@ func (n *dmsgNet) await(ctx context.Context, port uint16, who *access) (*dmsg.St
 	n.p.notice(note{Event: "listening", Peer: self, Text: "listening at " + self})
 	stop := context.AfterFunc(ctx, func() { lis.Close() })
 	defer stop()
-	d := door{p: n.p, lis: lis, access: who}
+	d := door{p: n.p, lis: lis, access: who, limit: 1}
 	st, err := d.accept()
 	if err != nil {
 		return nil, errInterrupted("before anybody connected")

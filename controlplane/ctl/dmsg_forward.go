@@ -53,8 +53,9 @@ func (n *dmsgNet) expose(ctx context.Context, s api.ForwardSpec, who *access) er
 	if err := n.p.line(forwarded{self, s.Expose}, func() { n.p.say("%s is exposed at %s", s.Expose, self) }); err != nil {
 		return err
 	}
-	d := door{p: n.p, lis: lis, access: who}
-	return serveAll(ctx, d.accept, lis.Close, func(ctx context.Context, st *dmsg.Stream) {
+	d := door{p: n.p, lis: lis, access: who, limit: maxServed}
+	return serveAll(ctx, maxServed, d.accept, lis.Close, func(ctx context.Context, st *dmsg.Stream) {
+		defer d.leave(st)
 		peer := st.Peer().String()
 		var dialer net.Dialer
 		dctx, cancel := n.f.within(ctx)
@@ -84,7 +85,7 @@ func (n *dmsgNet) reach(ctx context.Context, s api.ForwardSpec) error {
 	if err := n.p.line(forwarded{local, s.Reach}, func() { n.p.say("%s is reached at %s", s.Reach, local) }); err != nil {
 		return err
 	}
-	return serveAll(ctx, lis.Accept, lis.Close, func(ctx context.Context, conn net.Conn) {
+	return serveAll(ctx, maxServed, lis.Accept, lis.Close, func(ctx context.Context, conn net.Conn) {
 		st, err := n.dial(ctx, to)
 		if err != nil {
 			abort(conn)

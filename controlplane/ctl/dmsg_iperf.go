@@ -19,7 +19,8 @@ import (
 
 const (
 	maxIperfTime    = 5 * time.Minute // of one test, at a server
-	maxIperfStreams = 64              // of all tests, at a server
+	maxIperfTests   = 256             // streams at a time, at a server; one key may have a quarter
+	maxIperfStreams = 32              // each way, at a client
 )
 
 // An iperfFlow is what went one way, over all streams together.
@@ -71,8 +72,8 @@ func (p *Program) dmsgIperf(cmd *kingpin.CmdClause, f *dmsgFlags) {
 			return api.ErrBadRequest.With("want either the key to measure to, or --listen")
 		case c.dur < time.Second || c.dur > maxIperfTime:
 			return api.ErrBadRequest.With("--time is %v; want 1s to %v", c.dur, maxIperfTime)
-		case c.streams < 1 || c.streams > maxIperfStreams/2:
-			return api.ErrBadRequest.With("--streams is %d; want 1 to %d", c.streams, maxIperfStreams/2)
+		case c.streams < 1 || c.streams > maxIperfStreams:
+			return api.ErrBadRequest.With("--streams is %d; want 1 to %d", c.streams, maxIperfStreams)
 		case *reverse && *both:
 			return api.ErrBadRequest.With("--reverse and --both are both set")
 		}
@@ -101,9 +102,10 @@ func (n *dmsgNet) serveIperf(ctx context.Context, port uint16, who *access) erro
 	defer lis.Close()
 	self := proto.Addr{PK: n.client.PubKey(), Port: port}.String()
 	n.p.notice(note{Event: "listening", Peer: self, Text: "listening at " + self})
-	s := iperf.Server{MaxDuration: maxIperfTime, MaxTests: maxIperfStreams}
-	d := door{p: n.p, lis: lis, access: who}
-	return serveAll(ctx, d.accept, lis.Close, func(ctx context.Context, st *dmsg.Stream) {
+	s := iperf.Server{MaxDuration: maxIperfTime, MaxTests: maxIperfTests}
+	d := door{p: n.p, lis: lis, access: who, limit: maxIperfTests}
+	return serveAll(ctx, maxIperfTests, d.accept, lis.Close, func(ctx context.Context, st *dmsg.Stream) {
+		defer d.leave(st)
 		defer st.Close()
 		peer := st.Peer().String()
 		dir, r, err := s.Handle(ctx, st)

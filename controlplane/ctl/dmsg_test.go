@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 func TestDmsgServers(t *testing.T) {
@@ -247,5 +249,30 @@ func TestDmsgErrors(t *testing.T) {
 				t.Errorf("exit %d, %q; want %d, %q", code, errs, tt.code, tt.want)
 			}
 		})
+	}
+}
+
+// TestDoorShares: one key does not take the places of the others.
+func TestDoorShares(t *testing.T) {
+	a, b := pk(t, k1), pk(t, k2)
+	tests := []struct {
+		name   string
+		access access
+		want   int // places of 8
+	}{
+		{"public", access{public: true}, 2},
+		{"one key", access{allow: []cipher.PubKey{a}}, 8},
+		{"two keys", access{allow: []cipher.PubKey{a, b}}, 4},
+		{"many keys", access{allow: make([]cipher.PubKey, 9)}, 2},
+	}
+	for _, tt := range tests {
+		d := door{access: &tt.access, limit: 8}
+		got := 0
+		for d.enter(a) {
+			got++
+		}
+		if got != tt.want || !d.enter(b) {
+			t.Errorf("%s: one key takes %d places, want %d", tt.name, got, tt.want)
+		}
 	}
 }
