@@ -105,7 +105,7 @@ func TestDmsgLink(t *testing.T) {
 		return true
 	})
 	a.ctl("link", "add", "--type", "dmsg", c.PK.String())
-	c.ctl("link", "add", "--type", "dmsg", a.PK.String()) // or else C forgets streams together with the link
+	c.ctl("link", "add", "--type", "dmsg", a.PK.String()) // either side that is back sooner begins
 	s := c.serve()
 	c.expose(s, 80, "--allow", a.PK.String())
 	a.expose(a.serve(), 81, "--allow", c.PK.String())
