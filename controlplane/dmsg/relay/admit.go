@@ -35,13 +35,18 @@ func placeOfIP(ip netip.Addr) place {
 	return place{p}
 }
 
-// maxHandshakes bounds the handshakes at a time: who has not proven a key must not
-// take the places of those who have.
-const maxHandshakes = 4096
+// Handshakes at a time are bounded by maxHandshakes and by a part of all sessions,
+// but fewHandshakes are always let in: who has not proven a key must not take the
+// places of those who have.
+const (
+	maxHandshakes  = 4096
+	handshakeShare = 4
+	fewHandshakes  = 16
+)
 
 // A gate counts who is in, by place and by key.
 type gate struct {
-	max, perPlace, perKey int
+	max, maxShakes, perPlace, perKey int
 
 	mu     sync.Mutex
 	places map[place]int // sessions and handshakes
@@ -58,7 +63,7 @@ type rate struct {
 
 func newGate(c *Config) *gate {
 	return &gate{
-		max: c.MaxSessions, perPlace: c.MaxPerAddress, perKey: c.MaxPerKey,
+		max: c.MaxSessions, maxShakes: min(maxHandshakes, max(fewHandshakes, c.MaxSessions/handshakeShare)), perPlace: c.MaxPerAddress, perKey: c.MaxPerKey,
 		places: map[place]int{}, keys: map[cipher.PubKey]*rate{},
 	}
 }
@@ -68,7 +73,7 @@ func (g *gate) enter(at place) Reason {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case g.total >= g.max || g.shakes >= maxHandshakes:
+	case g.total >= g.max || g.shakes >= g.maxShakes:
 		return RefusedTotal
 	case g.perPlace > 0 && g.places[at] >= g.perPlace:
 		return RefusedAddress

@@ -67,6 +67,15 @@ func (e *end) earn(n uint32) uint32 {
 	return n
 }
 
+// end makes ended the circuit's stage and reports whether it was another one before.
+func (c *circuit) end() bool {
+	before := c.stage.Swap(ended)
+	if before == passing {
+		c.ends[dialer].session.srv.stats.streams.Add(-1)
+	}
+	return before != ended
+}
+
 // kill ends the circuit if it has not ended, and resets the streams of its ends but
 // for that of the end skip (-1 for none). It reports whether this call ended it;
 // whoever that is unlinks the circuit when it holds no session's lock.
@@ -78,7 +87,7 @@ func (c *circuit) kill(skip int, why Reason) bool {
 
 // killLocked is kill with c.mu held.
 func (c *circuit) killLocked(skip int, why Reason) bool {
-	if c.stage.Swap(ended) == ended {
+	if !c.end() {
 		return false
 	}
 	c.ends[dialer].session.srv.stats.count(why)

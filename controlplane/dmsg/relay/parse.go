@@ -185,7 +185,7 @@ func (s *session) finish(b *batch, c *circuit, side int, flags yamux.Flags) {
 		old := c.fins.Or(1 << side)
 		over = over || old|1<<side == both
 	}
-	if over && c.stage.Swap(ended) != ended {
+	if over && c.end() {
 		b.ended = append(b.ended, c)
 	}
 }

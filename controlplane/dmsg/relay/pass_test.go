@@ -12,6 +12,9 @@ func TestPassThrough(t *testing.T) {
 	r := newRig(t, nil)
 	d, l := r.connect(t, identity(t)), r.connect(t, identity(t))
 	at, there := dial(d, l)
+	if n := r.Snapshot().Streams; n != 1 {
+		t.Errorf("%d streams, want 1", n)
+	}
 
 	// Both ways, frames of all sizes; the relay may cut them in two.
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -44,6 +47,9 @@ func TestPassThrough(t *testing.T) {
 		t.Fatalf("frame %+v %q", h, body)
 	}
 	r.until(t, func() bool { return r.find(d.id.PubKey()).streams()+r.find(l.id.PubKey()).streams() == 0 }, "circuits to go")
+	if n := r.Snapshot().Streams; n != 0 {
+		t.Errorf("%d streams, want none", n)
+	}
 }
 
 func TestFrameInPieces(t *testing.T) {

@@ -319,7 +319,7 @@ func (s *session) refuse(c *circuit, hash [32]byte, err error) {
 	}
 	object, err := s.refusal(hash, code)
 	c.mu.Lock()
-	over := c.stage.Swap(ended) == ended
+	over := !c.end()
 	if !over {
 		s.srv.stats.count(why)
 		c.settle()
@@ -393,6 +393,7 @@ func (c *circuit) open(object []byte) {
 		to.session.control(yamux.Header{Type: yamux.TypeWindowUpdate, StreamID: to.id, Length: n}, nil)
 	}
 	from.session.srv.stats.dials.Add(1)
+	from.session.srv.stats.streams.Add(1)
 	c.stage.Store(passing)
 	c.settle()
 }

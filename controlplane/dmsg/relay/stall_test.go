@@ -147,20 +147,19 @@ func TestBrokenReceiver(t *testing.T) {
 	r.stop()
 }
 
-// Who lets the answers to its own frames pile up is not held up by us for ever.
+// Who lets the answers to its own frames pile up has broken the protocol. The queue
+// is only said to be full: a real one locks up in the kernel's TCP at times, because
+// acknowledgements in the flood's way are dropped with the answers.
 func TestPingFlood(t *testing.T) {
 	r := newRig(t, nil)
 	p := r.connect(t, identity(t))
-	_ = p.conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-	pings := make([]byte, 0, 12000)
-	for range 1000 {
-		pings = append(pings, frameBytes(yamux.Header{Type: yamux.TypePing, Flags: syn})...)
-	}
-	begin := time.Now()
-	for time.Since(begin) < patience {
-		if _, err := p.conn.Write(pings); err != nil {
-			break
-		}
+	ping := yamux.Header{Type: yamux.TypePing, Flags: syn, Length: 1}
+	p.send(ping, nil)
+	p.recv()
+	r.find(p.id.PubKey()).out.level.Add(queueLimit + controlSlack)
+	p.send(ping, nil)
+	if last := p.gone(); last.Type != yamux.TypeGoAway {
+		t.Errorf("the last frame is %+v, want a go-away", last)
 	}
 	r.count(t, ViolationNoReading, 1)
 }

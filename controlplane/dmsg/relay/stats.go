@@ -8,6 +8,7 @@ type stats struct {
 	bytesIn atomic.Uint64
 	dials   atomic.Uint64
 	admits  atomic.Uint64
+	streams atomic.Int64 // that pass now
 }
 
 func (s *stats) count(why Reason) { s.reasons[why].Add(1) }
@@ -15,6 +16,7 @@ func (s *stats) count(why Reason) { s.reasons[why].Add(1) }
 // A Snapshot is what a relay has done so far and holds now.
 type Snapshot struct {
 	Sessions, Handshakes int    // now
+	Streams              int64  // that pass now
 	Admitted             uint64 // sessions ever
 	Dials                uint64 // streams that were set up, ever
 	BytesIn              uint64 // yamux bytes read from clients, ever; what goes out is the same but for control frames
@@ -45,6 +47,7 @@ func (srv *Server) Snapshot() Snapshot {
 	out.Handshakes = srv.gate.handshaking()
 	out.Admitted = srv.stats.admits.Load()
 	out.Dials = srv.stats.dials.Load()
+	out.Streams = srv.stats.streams.Load()
 	out.BytesIn = srv.stats.bytesIn.Load()
 	for i := range out.Reasons {
 		out.Reasons[i] = srv.stats.reasons[i].Load()

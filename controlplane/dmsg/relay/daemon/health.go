@@ -77,6 +77,7 @@ func metrics(s relay.Snapshot, capacity int) string {
 	}
 	one("skydmsg_sessions", "gauge", "Clients with a session now.", uint64(s.Sessions))
 	one("skydmsg_sessions_max", "gauge", "Sessions that the relay takes.", uint64(capacity))
+	one("skydmsg_streams", "gauge", "Streams between clients now.", uint64(max(0, s.Streams)))
 	one("skydmsg_handshakes", "gauge", "Session handshakes under way.", uint64(s.Handshakes))
 	one("skydmsg_sessions_total", "counter", "Sessions that began.", s.Admitted)
 	one("skydmsg_dials_total", "counter", "Streams that were set up.", s.Dials)
