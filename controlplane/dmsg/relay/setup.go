@@ -385,6 +385,8 @@ func (c *circuit) open(object []byte) {
 		return
 	}
 	from, to := &c.ends[dialer], &c.ends[listener]
+	from.session.srv.stats.dials.Add(1)
+	from.session.srv.stats.streams.Add(1)
 	frames := make([]byte, 2*yamux.HeaderLen, 2*yamux.HeaderLen+len(object))
 	yamux.Header{Type: yamux.TypeWindowUpdate, Flags: yamux.FlagACK, StreamID: from.id, Length: from.takeExtra(su, listener)}.Put(frames)
 	yamux.Header{Type: yamux.TypeData, StreamID: from.id, Length: uint32(len(object))}.Put(frames[yamux.HeaderLen:])
@@ -392,8 +394,6 @@ func (c *circuit) open(object []byte) {
 	if n := to.takeExtra(su, dialer); n > 0 {
 		to.session.control(yamux.Header{Type: yamux.TypeWindowUpdate, StreamID: to.id, Length: n}, nil)
 	}
-	from.session.srv.stats.dials.Add(1)
-	from.session.srv.stats.streams.Add(1)
 	c.stage.Store(passing)
 	c.settle()
 }
