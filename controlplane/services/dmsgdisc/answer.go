@@ -30,6 +30,8 @@ func newAnswer(body []byte) answer {
 	return a
 }
 
+func (a answer) size() int { return len(a.body) }
+
 // gzip returns the compressed body and its tag, which must not be that of the plain
 // one (RFC 9110, section 8.8.3.3).
 func (a *answer) gzip() (body, etag []byte) {

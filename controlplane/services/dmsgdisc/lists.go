@@ -15,26 +15,47 @@ const (
 	// so that writes and look-ups in turn do not make it anew each time.
 	smallList   = 4096
 	longListAge = time.Second
-	// maxListBody bounds an answer, in bytes.
-	maxListBody = 64 << 20
+	// What takes more than lightBody bytes is made anew more rarely still: each one that
+	// was made stays in memory until the slowest who asked for it has it, and that may
+	// be somebody who wants just that.
+	lightBody    = 1 << 20
+	heavyListAge = 5 * time.Second
+	// maxListBody bounds an answer, in bytes, and all those about one server each.
+	maxListBody = 32 << 20
 )
 
 // lists are the answers that are made of many entries.
 type lists struct {
 	available, all, clients, visors, byServer digest[answer]
-	groups                                    digest[groups]
+	groups                                    digest[*groups]
 	census                                    digest[census]
 }
 
 // A digest is what was made of some entries, until these change. The zero value is
 // empty.
-type digest[T any] struct {
+type digest[T sized] struct {
 	mu      sync.Mutex
 	made    time.Time // zero: never
 	n       int       // of how many entries
 	changes uint64    // of the mirror, when it was made
 	expires time.Time // when the first of the entries does; zero: none does
 	value   T
+}
+
+// sized is what tells how many bytes of answers it is, or may become.
+type sized interface{ size() int }
+
+// hold returns for how long the value is good whatever changes. mu is held.
+func (d *digest[T]) hold() time.Duration {
+	switch {
+	case d.made.IsZero():
+		return 0
+	case d.value.size() > lightBody:
+		return heavyListAge
+	case d.n > smallList:
+		return longListAge
+	}
+	return 0
 }
 
 // kind says whose changes make a digest out of date.
@@ -47,13 +68,13 @@ const (
 
 // digested returns d's value and of how many entries it is, made anew of those that
 // want says yes to if it is out of date.
-func digested[T any](s *Service, d *digest[T], k kind, want func(*item) bool, build func([]*item) T) (T, int) {
+func digested[T sized](s *Service, d *digest[T], k kind, want func(*item) bool, build func([]*item) T) (T, int) {
 	now := s.o.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	changes := s.mirror.changes(k)
 	old := d.made.IsZero() || d.changes != changes || !d.expires.IsZero() && !now.Before(d.expires)
-	if d.n > smallList && now.Sub(d.made) < longListAge {
+	if now.Sub(d.made) < d.hold() {
 		old = false
 	}
 	if old {
@@ -116,7 +137,7 @@ func (c *call) visorKeys() {
 // clientsByServer answers GET servers/clients.
 func (c *call) clientsByServer() {
 	a, _ := digested(c.s, &c.s.lists.byServer, ofClients, isReachable,
-		func(items []*item) answer { return newAnswer(writeGroups(groupByServer(items))) })
+		func(items []*item) answer { return newAnswer(groupByServer(items).write()) })
 	c.answer(a)
 }
 
@@ -128,9 +149,7 @@ func (c *call) clientsOf(text string) {
 		return
 	}
 	g, _ := digested(c.s, &c.s.lists.groups, ofClients, isReachable, groupByServer)
-	a := newAnswer(joinEntries(g[pk]))
-	a.packed = nil // made for one request
-	c.answer(a)
+	c.answer(g.answer(pk))
 }
 
 // byKey sorts items, so that the same ones make the same answer.

@@ -1,6 +1,7 @@
 package dmsgdisc
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"testing"
@@ -69,6 +70,44 @@ func TestLongListsWait(t *testing.T) {
 	}
 }
 
+// Long answers live until the slowest caller has them, so that few of them may be
+// made, however often entries change and whatever server is asked about.
+func TestHeavyListsAreShared(t *testing.T) {
+	c := newClock()
+	s := &Service{o: noLimits(c), mirror: newMirror()}
+	add := func(n int) {
+		it := entryItem(n, 1, time.Time{})
+		it.raw, it.delegated = bytes.Repeat([]byte{'1'}, lightBody), []cipher.PubKey{key(1), key(2)}
+		s.mirror.put(it)
+	}
+	clients := func(server int) answer {
+		g, _ := digested(s, &s.lists.groups, ofClients, isReachable, groupByServer)
+		return g.answer(key(server))
+	}
+	many := maxListBody/lightBody - 2
+	for n := range many {
+		add(n + 10)
+	}
+	first := clients(1)
+	if len(first.body) < many*lightBody {
+		t.Fatalf("%d bytes", len(first.body))
+	}
+	add(5)
+	if again := clients(1); &again.body[0] != &first.body[0] {
+		t.Error("a long list is made anew for each request, or for each change")
+	}
+	if other := clients(2); other.body != nil {
+		t.Error("there are more long lists at a time than fit")
+	}
+	if none := clients(3); string(none.body) != "[]" {
+		t.Errorf("the clients of a server without any: %s", none.body)
+	}
+	c.add(heavyListAge)
+	if other := clients(2); len(other.body) <= len(first.body) {
+		t.Error("the lists do not change any more")
+	}
+}
+
 func writeKeysAnswer(items []*item) answer { return newAnswer(writeKeys(items)) }
 
 func TestClientsByServer(t *testing.T) {
@@ -76,7 +115,7 @@ func TestClientsByServer(t *testing.T) {
 	one, two := entryItem(10, 1, time.Time{}), entryItem(11, 1, time.Time{})
 	one.raw, one.delegated = []byte(`{"n":1}`), []cipher.PubKey{b, a, b}
 	two.raw, two.delegated = []byte(`{"n":2}`), []cipher.PubKey{b}
-	got := string(writeGroups(groupByServer([]*item{two, one})))
+	got := string(groupByServer([]*item{two, one}).write())
 	want := `{"` + a.String() + `":[{"n":1}],"` + b.String() + `":[{"n":1},{"n":2}]}`
 	if got != want {
 		t.Errorf("%s\nwant %s", got, want)

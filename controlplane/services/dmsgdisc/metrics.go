@@ -96,6 +96,8 @@ type census struct {
 	room                     int // sessions that the servers still take
 }
 
+func (census) size() int { return 0 }
+
 func newCensus(items []*item) (n census) {
 	for _, it := range items {
 		if it.client {
