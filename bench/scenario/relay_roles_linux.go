@@ -131,7 +131,7 @@ func proxy(ctx context.Context, cfg hubConfig) error {
 
 // proxyCopy passes one direction on and its end with it.
 func proxyCopy(dst, src net.Conn, mode string) {
-	defer dst.(*net.TCPConn).CloseWrite()
+	defer func() { _ = dst.(*net.TCPConn).CloseWrite() }() // fails where the other end has gone
 	if mode == hubSplice {
 		_, _ = io.Copy(dst, src)
 		return

@@ -43,7 +43,7 @@ func TestObjects(t *testing.T) {
 // TestReseal is what a relay does: the object keeps its length and its place.
 func TestReseal(t *testing.T) {
 	client, server := pair(t)
-	server2, client2 := pair(t) // a second session; who dialed does not matter
+	server2, client2 := pair(t) // a second session; who dialled does not matter
 	want := []byte("a signed object")
 	obj, err := client.Seal(nil, want)
 	if err != nil {

@@ -111,24 +111,24 @@ func TestSessionHandshakeRefusals(t *testing.T) {
 		{"HTTP", "GET / HTTP/1.1\r\nHost: relay\r\n\r\n", ErrLength},
 		{"garbage", "\x00\x31" + strings.Repeat("\x02", 49), noise.ErrMessage},
 	} {
-		for _, dialed := range []bool{false, true} {
+		for _, dialled := range []bool{false, true} {
 			ours, theirs := net.Pipe()
 			go func() {
-				if dialed {
+				if dialled {
 					_, _ = io.CopyN(io.Discard, theirs, 51)
 				}
 				_, _ = io.WriteString(theirs, c.sent)
 				theirs.Close()
 			}()
 			var err error
-			if dialed {
+			if dialled {
 				_, err = a.DialSession(t.Context(), ours, b.PubKey())
 			} else {
 				_, err = b.AcceptSession(t.Context(), ours)
 			}
 			ours.Close()
 			if !errors.Is(err, c.want) {
-				t.Errorf("%s (dialed %v): %v, want %v", c.name, dialed, err, c.want)
+				t.Errorf("%s (dialled %v): %v, want %v", c.name, dialled, err, c.want)
 			}
 			if err != nil && (!strings.HasPrefix(err.Error(), "dmsg: session handshake") || strings.Count(err.Error(), "dmsg:") > 1) {
 				t.Errorf("%s: text %q", c.name, err)
@@ -149,7 +149,7 @@ func TestWrongServerKey(t *testing.T) {
 		accepted <- err
 	}()
 	if _, err := a.DialSession(t.Context(), ca, c.PubKey()); err == nil || !strings.Contains(err.Error(), c.PubKey().String()) {
-		t.Errorf("dialed: %v", err)
+		t.Errorf("dialled: %v", err)
 	}
 	if err := <-accepted; !errors.Is(err, noise.ErrMessage) {
 		t.Errorf("accepted: %v", err)
@@ -158,14 +158,14 @@ func TestWrongServerKey(t *testing.T) {
 
 // TestSlowHandshake drips a byte a second, at each stage, and never ends.
 func TestSlowHandshake(t *testing.T) {
-	for _, dialed := range []bool{false, true} {
+	for _, dialled := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			a, b := identity(t, 0x11), identity(t, 0x22)
 			ours, theirs := net.Pipe()
 			dripped := make(chan struct{})
 			go func() {
 				defer close(dripped)
-				if dialed {
+				if dialled {
 					_, _ = io.CopyN(io.Discard, theirs, 51)
 				}
 				for _, c := range append([]byte{0, 49}, make([]byte, 49)...) {
@@ -177,13 +177,13 @@ func TestSlowHandshake(t *testing.T) {
 			}()
 			start := time.Now()
 			var err error
-			if dialed {
+			if dialled {
 				_, err = a.DialSession(t.Context(), ours, b.PubKey())
 			} else {
 				_, err = b.AcceptSession(t.Context(), ours)
 			}
 			if took := time.Since(start); !errors.Is(err, os.ErrDeadlineExceeded) || took != HandshakeTimeout {
-				t.Errorf("dialed %v: %v after %v", dialed, err, took)
+				t.Errorf("dialled %v: %v after %v", dialled, err, took)
 			}
 			ours.Close()
 			theirs.Close()
@@ -193,7 +193,7 @@ func TestSlowHandshake(t *testing.T) {
 }
 
 func TestHandshakeEndsWithContext(t *testing.T) {
-	for _, dialed := range []bool{false, true} {
+	for _, dialled := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			a, b := identity(t, 0x11), identity(t, 0x22)
 			ours, theirs := net.Pipe()
@@ -202,13 +202,13 @@ func TestHandshakeEndsWithContext(t *testing.T) {
 			defer cancel()
 			start := time.Now()
 			var err error
-			if dialed {
+			if dialled {
 				_, err = a.DialSession(ctx, ours, b.PubKey())
 			} else {
 				_, err = b.AcceptSession(ctx, ours)
 			}
 			if took := time.Since(start); !errors.Is(err, cause) || took != time.Second {
-				t.Errorf("dialed %v: %v after %v", dialed, err, took)
+				t.Errorf("dialled %v: %v after %v", dialled, err, took)
 			}
 			ours.Close()
 			theirs.Close()
@@ -268,7 +268,7 @@ func TestClosedConn(t *testing.T) {
 	ca.Close()
 	cb.Close()
 	if _, err := a.DialSession(t.Context(), ca, b.PubKey()); err == nil {
-		t.Error("dialed over a closed connection")
+		t.Error("dialled over a closed connection")
 	}
 	if _, err := a.AcceptSession(t.Context(), ca); err == nil {
 		t.Error("accepted over a closed connection")

@@ -1,7 +1,6 @@
 package foreign
 
 import (
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -155,19 +154,16 @@ func (r *Relay) stream(from *served, ys *yamux.Stream) {
 	if _, err := ys.Write(from.send.seal(resp)); err != nil {
 		return
 	}
-	ended := make(chan error, 2)
-	go func() { ended <- copyStream(out, ys) }()
-	go func() { ended <- copyStream(ys, out) }()
+	ended := make(chan struct{}, 2)
+	for _, way := range [][2]*yamux.Stream{{out, ys}, {ys, out}} {
+		go func() {
+			// However it ends, the other direction ends with it.
+			_, _ = io.Copy(struct{ io.Writer }{way[0]}, struct{ io.Reader }{way[1]})
+			ended <- struct{}{}
+		}()
+	}
 	<-ended
 	_ = ys.Close()
 	_ = out.Close()
 	<-ended
-}
-
-func copyStream(dst, src *yamux.Stream) error {
-	_, err := io.Copy(struct{ io.Writer }{dst}, struct{ io.Reader }{src})
-	if errors.Is(err, yamux.ErrStreamClosed) {
-		return nil
-	}
-	return err
 }
