@@ -317,5 +317,6 @@ func (c *curl) show(ctx context.Context, resp *http.Response) error {
 		text = base64.StdEncoding.EncodeToString(body)
 		r.Base64 = &text
 	}
-	return c.p.print(r, nil)
+	p := c.p
+	return p.print(r, nil)
 }

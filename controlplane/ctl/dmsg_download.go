@@ -210,7 +210,8 @@ func (c *curl) allThere(t *part, resp *http.Response) error {
 func (c *curl) done(resp *http.Response, n, resumedAt, have int64) error {
 	r := c.result(resp, n)
 	r.File, r.ResumedAt = c.out, resumedAt
-	return c.p.print(r, func() {
+	p := c.p
+	return p.print(r, func() {
 		text := fmt.Sprintf("%s: %s", c.out, size(uint64(have)))
 		if n > 0 && r.Micros > 0 {
 			text += fmt.Sprintf(", %s/s", size(uint64(float64(n)*1e6/float64(r.Micros))))

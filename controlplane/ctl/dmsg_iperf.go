@@ -167,7 +167,8 @@ func (c *iperfClient) run(ctx context.Context, up, down bool) error {
 	if err != nil {
 		return err
 	}
-	return c.n.p.print(r, func() {
+	p := c.n.p
+	return p.print(r, func() {
 		if r.Up != nil {
 			c.n.p.say("up    %s", r.Up)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/skyminer/skywire/controlplane/dmsg"
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
 	"github.com/skyminer/skywire/controlplane/dmsg/relay"
@@ -28,6 +29,8 @@ type dmsgWorld struct {
 	url   string // of the discovery
 	relay cipher.PubKey
 	addr  string // of the relay
+
+	service *dmsgdisc.Service
 }
 
 func startDmsg(t *testing.T) dmsgWorld {
@@ -55,12 +58,12 @@ func startDmsg(t *testing.T) dmsgWorld {
 		}
 		_ = st.Close()
 	})
-	w := dmsgWorld{url: "http://" + lis.Addr().String()}
-	w.startRelay(t, ctx, &group)
+	w := dmsgWorld{url: "http://" + lis.Addr().String(), service: service}
+	w.startRelay(ctx, t, &group)
 	return w
 }
 
-func (w *dmsgWorld) startRelay(t *testing.T, ctx context.Context, group *sync.WaitGroup) {
+func (w *dmsgWorld) startRelay(ctx context.Context, t *testing.T, group *sync.WaitGroup) {
 	t.Helper()
 	pk, sk := cipher.GenerateKeyPair()
 	cfg := relay.DefaultConfig()
@@ -93,6 +96,42 @@ func (w *dmsgWorld) startRelay(t *testing.T, ctx context.Context, group *sync.Wa
 	}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// overDmsg serves the discovery over dmsg too, and returns its URL there.
+func (w dmsgWorld) overDmsg(t *testing.T) string {
+	t.Helper()
+	cfg := dmsg.DefaultConfig()
+	pk, sk := cipher.GenerateKeyPair()
+	d, err := disc.New(w.url, disc.HTTPOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.SecKey, cfg.Directory, cfg.MinSessions = sk, d, 1
+	c, err := dmsg.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lis, err := c.Listen(80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() { _ = c.Run(context.Background()) })
+	group.Go(func() {
+		if err := w.service.ServeDmsg(ctx, lis); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("discovery over dmsg: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		_ = c.Close()
+		group.Wait()
+		d.Close()
+	})
+	<-c.Ready()
+	return "dmsg://" + pk.String() + ":80"
 }
 
 // args are a command line with the network in front.

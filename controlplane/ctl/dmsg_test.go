@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,20 @@ func TestDmsgServers(t *testing.T) {
 	_, out, _ := run("dmsg", "--server", k1+"@"+w.addr, "servers", "--ping")
 	if !strings.Contains(out, "└ session handshake") {
 		t.Errorf("table:\n%s", out)
+	}
+}
+
+// TestDmsgDiscovery: nothing but a relay and the discovery's key is known.
+func TestDmsgDiscovery(t *testing.T) {
+	w := startDmsg(t)
+	network := slices.Clip(append(w.pinned(), "--discovery", w.overDmsg(t)))
+	if code, out, errs := run(append(network, "servers")...); code != 0 || !strings.Contains(out, w.relay.String()) {
+		t.Errorf("servers: exit %d: %s%s", code, out, errs)
+	}
+	server := begin(t, strings.NewReader("there"), append(network, "cat", "--listen", "5000", "--public")...)
+	client := begin(t, strings.NewReader("here"), append(network, "cat", server.await("listening at "))...)
+	if c, s := client.end(), server.end(); c != 0 || s != 0 || client.out.String() != "there" || server.out.String() != "here" {
+		t.Errorf("exit %d and %d: %s%s, %s%s", c, s, client.out.String(), client.err.String(), server.out.String(), server.err.String())
 	}
 }
 
