@@ -44,7 +44,7 @@ func (a *announcer) run(ctx context.Context) {
 			retry = firstRetry
 		} else {
 			wait = min(retry, a.interval)
-			retry *= 2
+			retry = 2 * wait
 		}
 		if !a.pause(ctx, jitter(wait), told) {
 			break

@@ -128,6 +128,7 @@ func TestAnnounce(t *testing.T) {
 		if dir.tries < 20 || dir.tries > 30 {
 			t.Errorf("%d tries in 20 minutes, want about one a minute", dir.tries)
 		}
+		time.Sleep(24 * time.Hour) // so long that a delay that is doubled each time overflows
 		dir.broken = false
 		time.Sleep(70 * time.Second)
 		room := func() int {
