@@ -121,15 +121,22 @@ func (p *publisher) withdraw() {
 	}
 }
 
-// kept returns the relays of the kept sessions, in the order of their keys.
+// kept returns the relays of the kept sessions, in the order of their keys; of more than
+// an entry may name, those of the oldest sessions. With AllServers anybody can make them
+// many, but not older.
 func (c *Client) kept() []cipher.PubKey {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var pks []cipher.PubKey
-	for pk, s := range c.sessions {
+	var all []*session
+	for _, s := range c.sessions {
 		if s.kept {
-			pks = append(pks, pk)
+			all = append(all, s)
 		}
+	}
+	slices.SortFunc(all, func(a, b *session) int { return a.since.Compare(b.since) })
+	var pks []cipher.PubKey
+	for _, s := range all[:min(len(all), disc.MaxDelegated)] {
+		pks = append(pks, s.server)
 	}
 	slices.SortFunc(pks, cipher.PubKey.Compare)
 	return pks

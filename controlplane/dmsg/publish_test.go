@@ -158,3 +158,26 @@ func TestNoStormOnWrongSequence(t *testing.T) {
 		c.Close()
 	})
 }
+
+// A client of all relays, as a discovery is, stays one that others can look up when
+// somebody publishes relays without end.
+func TestEntryNamesTheOldestRelays(t *testing.T) {
+	c := &Client{sessions: map[cipher.PubKey]*session{}}
+	start := time.Now()
+	add := func(n int) cipher.PubKey {
+		pk := cipher.PubKey{2, byte(n >> 8), byte(n)}
+		c.sessions[pk] = &session{server: pk, kept: true, since: start.Add(-time.Duration(n))}
+		return pk
+	}
+	for n := range 2 * disc.MaxDelegated {
+		add(n)
+	}
+	c.sessions[cipher.PubKey{3}] = &session{} // opened for a dial
+	got := c.kept()
+	if len(got) != disc.MaxDelegated || !slices.IsSortedFunc(got, cipher.PubKey.Compare) {
+		t.Fatalf("%d relays, want %d in the order of keys", len(got), disc.MaxDelegated)
+	}
+	if want := add(disc.MaxDelegated); got[0] != want {
+		t.Errorf("the first of the oldest is %s, want %s", got[0], want)
+	}
+}
