@@ -15,9 +15,9 @@ var _ disc.Directory = (*Service)(nil)
 
 // Entry implements disc.Directory.
 func (s *Service) Entry(ctx context.Context, pk cipher.PubKey) (*disc.Entry, error) {
-	it := s.lookup(ctx, pk)
-	if it == nil {
-		return nil, disc.ErrNotFound
+	it, err := s.lookup(ctx, pk)
+	if err != nil {
+		return nil, err
 	}
 	return disc.Parse(it.raw)
 }

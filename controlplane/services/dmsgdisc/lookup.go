@@ -4,34 +4,49 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
+	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 // maxLookups bounds how many look-ups of what the mirror lacks wait for a shared
-// store at a time. The others are answered that there is no such entry.
+// store at a time. The others are told to come back.
 const maxLookups = 64
 
-// lookup returns the entry of pk, or nil.
-func (s *Service) lookup(ctx context.Context, pk cipher.PubKey) *item {
-	if it := s.mirror.get(pk, s.o.Now()); it != nil || !s.o.Shared || !s.mirror.isLost().IsZero() {
-		return it
+// lookup returns the entry of pk. It fails with disc.ErrNotFound if there is none, and
+// with errBusy where only the store could tell and cannot be asked: another instance may
+// have taken the entry a moment ago.
+func (s *Service) lookup(ctx context.Context, pk cipher.PubKey) (*item, error) {
+	if it := s.mirror.get(pk, s.o.Now()); it != nil {
+		return it, nil
 	}
-	// Another instance may have taken it a moment ago.
+	if !s.o.Shared {
+		return nil, disc.ErrNotFound
+	}
+	if !s.mirror.isLost().IsZero() {
+		return nil, errBusy
+	}
 	select {
 	case s.lookups <- struct{}{}:
 		defer func() { <-s.lookups }()
 	default:
-		return nil
+		return nil, errBusy
 	}
 	it, err := s.store.Get(ctx, keyOf(pk))
-	if err != nil {
-		return nil // gone, or the store is: follow will find out
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, disc.ErrNotFound
+	case err != nil:
+		return nil, err
 	}
 	it.Key = keyOf(pk)
 	s.take(it)
-	return s.mirror.get(pk, s.o.Now())
+	if it := s.mirror.get(pk, s.o.Now()); it != nil {
+		return it, nil
+	}
+	return nil, disc.ErrNotFound
 }
 
 // entry answers GET entry/{pk}.
@@ -54,9 +69,9 @@ func (c *call) entry(text []byte) {
 		c.refuse(disc.ErrBadInput)
 		return
 	}
-	it := c.s.lookup(context.Background(), pk)
-	if it == nil {
-		c.refuse(disc.ErrNotFound)
+	it, err := c.s.lookup(context.Background(), pk)
+	if err != nil {
+		c.refuse(err)
 		return
 	}
 	c.tagged(it.raw, it.etag)

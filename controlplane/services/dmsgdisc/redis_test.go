@@ -154,6 +154,8 @@ func TestRedisGone(t *testing.T) {
 			}
 			way.gone(redis)
 			waitFor(t, func() bool { return write() == 503 && !r.s.mirror.isLost().IsZero() })
+			// Of whom it does not know it cannot say that nobody else does.
+			r.wantFault("GET", entryPath+r.client(0x77, nil).Static.String(), "", errBusy)
 			r.clock.add(60 * time.Second)
 			if !served(client) || !served(server) {
 				t.Error("not given out while Redis is gone")
@@ -170,6 +172,7 @@ func TestRedisGone(t *testing.T) {
 			if !served(client) {
 				t.Error("an entry that was acknowledged is lost")
 			}
+			r.wantFault("GET", entryPath+r.client(0x77, nil).Static.String(), "", disc.ErrNotFound)
 			for pk, sequence := range acknowledged {
 				e, err := r.s.Entry(context.Background(), pk)
 				if err != nil || e.Sequence < sequence {
