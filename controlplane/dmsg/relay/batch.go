@@ -26,6 +26,7 @@ type batch struct {
 	vecs   [][]byte      // scratch of flush
 	grants []grant       // credit that cannot go in a run
 	ended  []*circuit    // to be unlinked
+	answer []byte        // frames for the peer itself, which its own called for
 	wait   chan struct{} // what the next frame has to wait for, or nil
 }
 
@@ -49,13 +50,14 @@ func newBatches() *sync.Pool {
 		return &batch{
 			runs: make([]run, 0, maxRuns), vecs: make([][]byte, 0, maxRuns),
 			grants: make([]grant, 0, maxRuns), ended: make([]*circuit, 0, maxRuns),
+			answer: make([]byte, 0, maxRuns*yamux.HeaderLen),
 		}
 	}}
 }
 
 // full reports whether the batch must be flushed before another frame.
 func (b *batch) full() bool {
-	return len(b.runs) == maxRuns || len(b.grants) == maxRuns || len(b.ended) >= maxRuns
+	return len(b.runs) == maxRuns || len(b.grants) == maxRuns || len(b.ended) >= maxRuns || len(b.answer) == cap(b.answer)
 }
 
 // add notes that buf[from:end], whole frames, goes to a session.
@@ -67,10 +69,14 @@ func (b *batch) add(to *session, from, end int) {
 	b.runs = append(b.runs, run{to, from, end})
 }
 
-// flush sends the runs, one write for each session, hands out the grants and
-// unlinks what has ended. The batch is from's; its reader calls this without a lock
+// flush sends the answers and the runs, one write for each session, hands out the
+// grants and unlinks what has ended. The batch is from's; its reader calls this without a lock
 // and may be held back here by a receiver's full queue.
 func (b *batch) flush(from *session) {
+	if len(b.answer) > 0 {
+		from.controlBytes(b.answer)
+		b.answer = b.answer[:0]
+	}
 	for i := range b.runs {
 		to := b.runs[i].to
 		if to == nil {

@@ -134,15 +134,22 @@ func (s *session) control(h yamux.Header, body []byte) {
 	s.controlBytes(append(head[:], body...))
 }
 
-// answer is control for what the session's own peer made us send; a peer that asks
-// for more than it reads has broken the protocol.
-func (s *session) answer(h yamux.Header) Reason {
-	if s.out.level.Load() > queueLimit+controlSlack/2 {
+// answer notes in b what the session's own peer made us send: whoever asks a lot gets
+// its answers together, and not by a system call for each with s.mu held.
+func (s *session) answer(b *batch, h yamux.Header) Reason {
+	if s.unread() {
 		return ViolationNoReading
 	}
-	s.control(h, nil)
+	n := len(b.answer)
+	b.answer = b.answer[:n+yamux.HeaderLen]
+	h.Put(b.answer[n:])
 	return ReasonNone
 }
+
+// unread reports whether so much is queued that only what the peer itself called for
+// can have come on top of its data: who asks for more than it reads has broken the
+// protocol.
+func (s *session) unread() bool { return s.out.level.Load() > queueLimit+controlSlack/2 }
 
 // controlBytes is control for frames that are ready. They are borrowed for the call.
 func (s *session) controlBytes(frames []byte) {

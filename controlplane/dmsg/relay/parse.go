@@ -43,7 +43,7 @@ func (s *session) parse(b *batch, p, to int) (int, Reason) {
 func (s *session) frame(b *batch, h yamux.Header, p int) Reason {
 	switch h.Type {
 	case yamux.TypePing:
-		return s.ping(h)
+		return s.ping(b, h)
 	case yamux.TypeGoAway:
 		if yamux.GoAwayCode(h.Length) != yamux.GoAwayNormal {
 			return ViolationGoAway
@@ -52,7 +52,7 @@ func (s *session) frame(b *batch, h yamux.Header, p int) Reason {
 		return ReasonNone
 	}
 	if h.Flags&yamux.FlagSYN != 0 {
-		if why := s.opened(h); why != ReasonNone {
+		if why := s.opened(b, h); why != ReasonNone {
 			return why
 		}
 	}
@@ -64,11 +64,11 @@ func (s *session) frame(b *batch, h yamux.Header, p int) Reason {
 }
 
 // ping answers a ping; an answer to ours counts by having come.
-func (s *session) ping(h yamux.Header) Reason {
+func (s *session) ping(b *batch, h yamux.Header) Reason {
 	if h.Flags&yamux.FlagSYN == 0 {
 		return ReasonNone
 	}
-	return s.answer(yamux.Header{Type: yamux.TypePing, Flags: yamux.FlagACK, Length: h.Length})
+	return s.answer(b, yamux.Header{Type: yamux.TypePing, Flags: yamux.FlagACK, Length: h.Length})
 }
 
 // data begins a data frame.

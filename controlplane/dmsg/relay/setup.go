@@ -39,17 +39,20 @@ type setup struct {
 }
 
 // opened makes the circuit of a stream that the peer opens with h. s.mu is held.
-func (s *session) opened(h yamux.Header) Reason {
+func (s *session) opened(b *batch, h yamux.Header) Reason {
 	if sideOf(h.StreamID) != dialer {
 		return ViolationStreamID
 	}
 	if s.circuits[h.StreamID] != nil {
 		return ViolationSYN
 	}
+	if s.unread() { // each stream brings an answer or a reset at last
+		return ViolationNoReading
+	}
 	s.top = max(s.top, h.StreamID)
 	limits := &s.srv.cfg
 	if len(s.circuits) >= limits.MaxStreams || s.setups.Load() >= maxSetups || s.srv.draining.Load() || s.closing.Load() {
-		return s.refuseStream(h.StreamID)
+		return s.refuseStream(b, h.StreamID)
 	}
 	c := &circuit{setup: &setup{deadline: s.srv.now().Add(requestTimeout)}}
 	for i := range c.ends {
@@ -65,13 +68,13 @@ func (s *session) opened(h yamux.Header) Reason {
 }
 
 // refuseStream resets a stream that is beyond a limit. s.mu is held.
-func (s *session) refuseStream(id uint32) Reason {
+func (s *session) refuseStream(b *batch, id uint32) Reason {
 	s.srv.stats.count(ResetCapacity)
 	if s.refused++; s.refused > s.srv.cfg.MaxStreams {
 		return ViolationSYNFlood
 	}
 	s.stray = min(s.stray+yamux.InitialWindow, maxCredit) // the request is on its way
-	return s.answer(yamux.Header{Type: yamux.TypeWindowUpdate, Flags: yamux.FlagRST, StreamID: id})
+	return s.answer(b, yamux.Header{Type: yamux.TypeWindowUpdate, Flags: yamux.FlagRST, StreamID: id})
 }
 
 // feed handles p, the next part of s.body, for a circuit that is being set up, and

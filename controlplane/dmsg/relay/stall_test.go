@@ -147,21 +147,40 @@ func TestBrokenReceiver(t *testing.T) {
 	r.stop()
 }
 
-// Who lets the answers to its own frames pile up has broken the protocol. The queue
-// is only said to be full: a real one locks up in the kernel's TCP at times, because
+// Who lets the answers to its own frames pile up has broken the protocol, be they
+// answers to pings or the resets of streams that it opens and ends. The queue is only
+// said to be full: a real one locks up in the kernel's TCP at times, because
 // acknowledgements in the flood's way are dropped with the answers.
-func TestPingFlood(t *testing.T) {
+func TestNoReading(t *testing.T) {
+	r := newRig(t, nil)
+	ping := yamux.Header{Type: yamux.TypePing, Flags: syn, Length: 1}
+	open := yamux.Header{Type: update, Flags: syn, StreamID: 1}
+	for i, asks := range []yamux.Header{ping, open} {
+		p := r.connect(t, identity(t))
+		p.send(ping, nil)
+		p.recv()
+		r.find(p.id.PubKey()).out.level.Add(queueLimit + controlSlack)
+		p.send(asks, nil)
+		if last := p.gone(); last.Type != yamux.TypeGoAway {
+			t.Errorf("%+v: the last frame is %+v, want a go-away", asks, last)
+		}
+		r.count(t, ViolationNoReading, uint64(i+1))
+	}
+}
+
+// Pings that come together are answered together, each with its number.
+func TestManyPings(t *testing.T) {
 	r := newRig(t, nil)
 	p := r.connect(t, identity(t))
-	ping := yamux.Header{Type: yamux.TypePing, Flags: syn, Length: 1}
-	p.send(ping, nil)
-	p.recv()
-	r.find(p.id.PubKey()).out.level.Add(queueLimit + controlSlack)
-	p.send(ping, nil)
-	if last := p.gone(); last.Type != yamux.TypeGoAway {
-		t.Errorf("the last frame is %+v, want a go-away", last)
+	const n = 3*maxRuns + 1
+	var frames []byte
+	for i := range uint32(n) {
+		frames = append(frames, frameBytes(yamux.Header{Type: yamux.TypePing, Flags: syn, Length: i})...)
 	}
-	r.count(t, ViolationNoReading, 1)
+	p.write(frames)
+	for i := range uint32(n) {
+		p.want(yamux.Header{Type: yamux.TypePing, Flags: yamux.FlagACK, Length: i})
+	}
 }
 
 func TestStallBudget(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,42 +95,44 @@ func TestDaemon(t *testing.T) {
 // A brokenDirectory fails while broken is set.
 type brokenDirectory struct {
 	disc.Directory
-	broken bool
-	tries  int
-	puts   int
+	broken atomic.Bool
+	tries  atomic.Int32
+	puts   atomic.Int32
 }
 
 var errBroken = errors.New("broken")
 
 func (b *brokenDirectory) Entry(ctx context.Context, pk cipher.PubKey) (*disc.Entry, error) {
-	b.tries++
-	if b.broken {
+	b.tries.Add(1)
+	if b.broken.Load() {
 		return nil, errBroken
 	}
 	return b.Directory.Entry(ctx, pk)
 }
 
 func (b *brokenDirectory) Put(ctx context.Context, e *disc.Entry) error {
-	b.puts++
+	b.puts.Add(1)
 	return b.Directory.Put(ctx, e)
 }
 
 func TestAnnounce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pk, sk := cipher.GenerateKeyPair()
-		dir := &brokenDirectory{Directory: disc.NewStatic(), broken: true}
-		sessions := 1
-		a := &announcer{directory: dir, sk: sk, address: "192.0.2.1:8081", capacity: 10, sessions: func() int { return sessions }, interval: time.Minute, log: zerolog.Nop()}
+		dir := &brokenDirectory{Directory: disc.NewStatic()}
+		dir.broken.Store(true)
+		var sessions atomic.Int32
+		sessions.Store(1)
+		a := &announcer{directory: dir, sk: sk, address: "192.0.2.1:8081", capacity: 10, sessions: func() int { return int(sessions.Load()) }, interval: time.Minute, log: zerolog.Nop()}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); a.run(ctx) }()
 
 		time.Sleep(20 * time.Minute) // the discovery is away
-		if dir.tries < 20 || dir.tries > 30 {
-			t.Errorf("%d tries in 20 minutes, want about one a minute", dir.tries)
+		if n := dir.tries.Load(); n < 20 || n > 30 {
+			t.Errorf("%d tries in 20 minutes, want about one a minute", n)
 		}
 		time.Sleep(24 * time.Hour) // so long that a delay that is doubled each time overflows
-		dir.broken = false
+		dir.broken.Store(false)
 		time.Sleep(70 * time.Second)
 		room := func() int {
 			e, err := dir.Directory.Entry(ctx, pk)
@@ -141,14 +144,14 @@ func TestAnnounce(t *testing.T) {
 		if got := room(); got != 9 {
 			t.Errorf("room for %d, want 9", got)
 		}
-		sessions = 4 // told soon
+		sessions.Store(4) // told soon
 		time.Sleep(changeRhythm + time.Second)
 		if got := room(); got != 6 {
 			t.Errorf("room for %d, want 6", got)
 		}
-		puts := dir.puts
+		puts := dir.puts.Load()
 		time.Sleep(10 * time.Minute) // renewed though nothing changes
-		if n := dir.puts - puts; n < 9 || n > 12 {
+		if n := dir.puts.Load() - puts; n < 9 || n > 12 {
 			t.Errorf("renewed %d times in ten minutes, want about 10", n)
 		}
 		stop()
