@@ -66,6 +66,16 @@ func TestViolations(t *testing.T) {
 		{ViolationGoAway, "says that we are wrong", func(p *peer, _ uint32) {
 			p.send(yamux.Header{Type: yamux.TypeGoAway, Length: uint32(yamux.GoAwayProtocolError)}, nil)
 		}},
+		{ViolationForged, "again and again", func(p *peer, _ uint32) {
+			signed := p.request(p.id.PubKey())
+			signed[70] ^= 1
+			for range maxForged {
+				p.send(yamux.Header{Type: update, Flags: syn, StreamID: p.next}, nil)
+				p.send(yamux.Header{Type: data, StreamID: p.next}, p.seal(signed))
+				p.want(yamux.Header{Type: update, Flags: rst, StreamID: p.next})
+				p.next += 2
+			}
+		}},
 		{ViolationSYNFlood, "2^24 streams", func(p *peer, _ uint32) {
 			go func() { // the relay answers, so somebody has to read
 				for {
@@ -365,6 +375,24 @@ func TestDataBehindResponse(t *testing.T) {
 	if h.Length == 1000 {
 		d.want(yamux.Header{Type: update, StreamID: at, Length: 2000})
 	}
+}
+
+// Half-open set-ups hold little memory: few of them may announce long objects.
+func TestLongRequests(t *testing.T) {
+	r := newRig(t, nil)
+	p := r.connect(t, identity(t))
+	long := binary.BigEndian.AppendUint16(nil, 65535)
+	for range bigSetups + 1 {
+		p.send(yamux.Header{Type: update, Flags: syn, StreamID: p.next}, nil)
+		p.send(yamux.Header{Type: data, StreamID: p.next}, long)
+		p.next += 2
+	}
+	p.want(yamux.Header{Type: update, Flags: rst, StreamID: p.next - 2})
+	r.count(t, ResetCapacity, 1)
+	if n := r.find(p.id.PubKey()).setups.Load(); n != bigSetups {
+		t.Errorf("%d set-ups left, want %d", n, bigSetups)
+	}
+	dial(p, p) // requests as long as they are are welcome
 }
 
 // Nobody holds a place with a handshake or a request that does not come.

@@ -42,6 +42,7 @@ const (
 	ViolationEarly     // data behind the request before there was a response
 	ViolationSYNFlood  // streams opened again and again beyond the limits
 	ViolationNoReading // answers to the peer's own frames pile up unread
+	ViolationForged    // request after request is forged or a repetition
 	ViolationGoAway    // the peer says that we broke the protocol
 
 	numReasons
@@ -104,5 +105,6 @@ var reasonNames = [numReasons]string{
 	ViolationEarly:     "violation_early_data",
 	ViolationSYNFlood:  "violation_syn_flood",
 	ViolationNoReading: "violation_not_reading",
+	ViolationForged:    "violation_forged_requests",
 	ViolationGoAway:    "violation_go_away",
 }

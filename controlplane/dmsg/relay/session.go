@@ -40,6 +40,7 @@ type session struct {
 	setups   atomic.Int32  // circuits being set up that this session dials
 	incoming atomic.Int32  // circuits being set up that this session answers
 	batches  atomic.Uint32 // batches read, for the keep-alive
+	forged   atomic.Int32  // forged or repeated requests since the last tick
 
 	mu       sync.Mutex
 	circuits map[uint32]*circuit // by stream id; nil while there is none

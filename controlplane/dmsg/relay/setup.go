@@ -19,6 +19,15 @@ const (
 	// maxSetups bounds the set-ups that one session dials and those it answers, at a
 	// time: yamux' accept backlog, beyond which an endpoint resets streams.
 	maxSetups = 256
+	// An object of more than plainObject bytes is far longer than any request needs.
+	// Only while no more than bigSetups are in the making may a session begin one, so
+	// that half-open set-ups hold 2 MiB for it at most.
+	plainObject = 4 << 10
+	bigSetups   = 16
+	// maxForged is how many forged or repeated requests a session may send in
+	// tickSlots seconds: sealing rubbish costs a peer nothing, seeing that it is
+	// rubbish costs us a signature or two.
+	maxForged = 256
 	// minObject is the shortest object that holds a signature at all.
 	minObject = proto.ObjectOverhead - 2 + cipher.SigLen + 1
 	// objectStep is how much memory an announced length gets ahead of its bytes.
@@ -90,7 +99,11 @@ func (s *session) feed(b *batch, p []byte) (int, Reason) {
 	}
 	switch {
 	case f.side == dialer && stage == collecting, f.side == listener && stage == awaiting:
-		n, why := su.collect(p)
+		crowd := &s.setups
+		if f.side == listener {
+			crowd = &s.incoming
+		}
+		n, why := su.collect(p, crowd.Load() <= bigSetups)
 		f.left -= n
 		if why != ReasonNone {
 			s.drop(b, c, why)
@@ -120,8 +133,9 @@ func (s *session) feed(b *batch, p []byte) (int, Reason) {
 }
 
 // collect takes what belongs to the object off p and returns how much that is, and
-// why the object cannot be one.
-func (su *setup) collect(p []byte) (int, Reason) {
+// why the object cannot be one. big says whether it may begin with more than
+// plainObject bytes announced.
+func (su *setup) collect(p []byte, big bool) (int, Reason) {
 	took := 0
 	for len(p) > 0 && !su.complete() {
 		want := 2 - len(su.object)
@@ -132,8 +146,13 @@ func (su *setup) collect(p []byte) (int, Reason) {
 		su.object = append(su.object, p[:n]...)
 		p = p[n:]
 		took += n
-		if len(su.object) >= 2 && binary.BigEndian.Uint16(su.object) < minObject {
-			return took, ResetRequest
+		if len(su.object) == 2 {
+			switch n := binary.BigEndian.Uint16(su.object); {
+			case n < minObject:
+				return took, ResetRequest
+			case n > plainObject && !big:
+				return took, ResetCapacity
+			}
 		}
 	}
 	return took, ReasonNone
@@ -198,10 +217,22 @@ func (s *session) checkRequest(c *circuit) {
 		if c.kill(-1, ResetRequest) {
 			c.unlink()
 		}
+		s.sentForged()
 		return
+	case errors.Is(err, proto.ErrReqTimestamp):
+		s.sentForged()
 	}
 	if err != nil {
 		s.refuse(c, hash, err)
+	}
+}
+
+// sentForged counts a request that no honest client sends, and ends the session of a
+// client that sends many.
+func (s *session) sentForged() {
+	if s.forged.Add(1) == maxForged {
+		s.control(yamux.Header{Type: yamux.TypeGoAway, Length: uint32(yamux.GoAwayProtocolError)}, nil)
+		s.giveUp(ViolationForged)
 	}
 }
 

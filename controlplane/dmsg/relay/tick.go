@@ -64,6 +64,7 @@ func (s *session) sign() Reason {
 	s.mu.Lock()
 	s.refused = 0
 	s.mu.Unlock()
+	s.forged.Store(0)
 
 	o := &s.out
 	o.mu.Lock()
