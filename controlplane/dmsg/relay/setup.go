@@ -293,14 +293,15 @@ func (c *circuit) join(to *session, signed proto.Signed, hash [32]byte, object [
 	}
 	frames := make([]byte, 2*yamux.HeaderLen, 2*yamux.HeaderLen+len(object))
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	su := c.setup
 	if su == nil { // the dialer or the listener has gone away meanwhile
+		c.mu.Unlock() // to's reader may hold to.mu and wait for it
 		to.mu.Lock()
 		to.forget(id, c, 0)
 		to.mu.Unlock()
 		return nil
 	}
+	defer c.mu.Unlock()
 	more := c.ends[listener].takeExtra(su, dialer)
 	c.ends[listener].session, c.ends[listener].id = to, id
 	to.incoming.Add(1)
