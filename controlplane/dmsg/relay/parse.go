@@ -155,12 +155,12 @@ func (s *session) update(b *batch, c *circuit, h yamux.Header, p int) Reason {
 			return ReasonNone
 		}
 	}
+	if flags&yamux.FlagRST == 0 && c.fins.Load()&(1<<side) != 0 {
+		flags = 0 // FIN counts once; what repeats it is an update like any other
+	}
 	to := &c.ends[side^1]
 	switch {
 	case flags != 0:
-		if c.fins.Load()&(1<<side) != 0 && flags&yamux.FlagRST == 0 {
-			flags = 0
-		}
 		h.Length = to.earn(h.Length)
 		yamux.Header{Type: yamux.TypeWindowUpdate, Flags: flags, StreamID: to.id, Length: h.Length}.Put(b.buf[p-yamux.HeaderLen:])
 		b.add(to.session, p-yamux.HeaderLen, p)

@@ -168,6 +168,37 @@ func TestNoReading(t *testing.T) {
 	}
 }
 
+// Updates wait for the receiver's queue, and nobody gets them past it with a FIN that
+// was sent before: frames that cost no credit must not fill it.
+func TestRepeatedFIN(t *testing.T) {
+	id := identity(t)
+	w := newWorkbench(t, id, hopFor(t, id), false)
+	defer w.finish(t)
+	a, c := w.sessions[0], w.sessions[0].circuits[1]
+	to := c.ends[listener].session
+	to.out.level.Add(1)
+	defer to.out.level.Add(-1)
+	b := w.srv.batches.Get().(*batch)
+	end := headroom
+	for _, length := range []uint32{0, 1, 2} {
+		yamux.Header{Type: update, Flags: fin, StreamID: 1, Length: length}.Put(b.buf[end:])
+		end += yamux.HeaderLen
+	}
+	a.mu.Lock()
+	_, why := a.parse(b, headroom, end)
+	a.mu.Unlock()
+	if why != ReasonNone {
+		t.Fatal(why)
+	}
+	if n := b.runs[0].end - b.runs[0].from; len(b.runs) != 1 || n != yamux.HeaderLen {
+		t.Errorf("%d runs, the first of %d bytes, want just one FIN", len(b.runs), n)
+	}
+	if len(b.grants) != 2 {
+		t.Errorf("%d grants wait, want 2", len(b.grants))
+	}
+	b.flush(a)
+}
+
 // Pings that come together are answered together, each with its number.
 func TestManyPings(t *testing.T) {
 	r := newRig(t, nil)
