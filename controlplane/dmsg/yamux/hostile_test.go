@@ -217,9 +217,13 @@ func TestDeadBeforeAccept(t *testing.T) {
 	p.syn(1)
 	p.send(rst(1), "")
 	p.syn(3)
+	p.alive() // all of it has been read
 	st, err := s.Accept(t.Context())
-	if err != nil || st.ID() != 3 {
-		t.Fatalf("accepted %v, %v, want stream 3", st, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.ID() != 3 {
+		t.Fatalf("accepted stream %d, want 3", st.ID())
 	}
 	p.want(Header{Type: TypeWindowUpdate, Flags: FlagACK, StreamID: 3})
 }
