@@ -87,16 +87,6 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// eventually waits until ok, at most for limit.
-func eventually(t *testing.T, limit time.Duration, otherwise string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(limit); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s within %v", otherwise, limit)
-		}
-	}
-}
-
 // discovery runs skysvc dmsgdisc with the given store, and returns a client of it
 // once it answers.
 func discovery(t *testing.T, store string) (*program, *disc.HTTPClient) {

@@ -227,9 +227,16 @@ func (r *rig) route(base int, path []*node, flags ...string) {
 // eventually waits until cond holds, for at most limit.
 func (r *rig) eventually(limit time.Duration, what string, cond func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(limit); !cond(); time.Sleep(50 * time.Millisecond) { // polled: it happens in another process
+	eventually(r.t, limit, what, cond)
+}
+
+// eventually waits until cond, at most for limit; what says what is wrong otherwise. It
+// asks again and again, for what it waits for happens in other processes.
+func eventually(t *testing.T, limit time.Duration, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !cond(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			r.t.Fatalf("after %v: %s", limit, what)
+			t.Fatalf("after %v: %s", limit, what)
 		}
 	}
 }
