@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/controlplane/conf"
 	"github.com/skyminer/skywire/controlplane/visor/config"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -95,7 +96,7 @@ func Start(ctx context.Context, place Place, bin, dir string, edit func(*config.
 		return nil, err
 	}
 	v := &Visor{
-		Client: api.NewClient(config.Resolve(file, c.APISocket)),
+		Client: api.NewClient(conf.Resolve(file, c.APISocket)),
 		Place:  place, PK: pk, Dir: dir, File: file, bin: bin,
 	}
 	return v, v.Restart(ctx)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/controlplane/conf"
 	"github.com/skyminer/skywire/controlplane/visor/config"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -123,7 +124,7 @@ func (p *Program) configGen(cmd *kingpin.CmdClause) {
 				run = fmt.Sprintf("skyvisor --config %s", *out)
 			}
 			p.say("start it with\n  %s", run)
-			if socket := config.Resolve(*out, c.APISocket); socket != config.Socket() {
+			if socket := conf.Resolve(*out, c.APISocket); socket != config.Socket() {
 				p.say("and command it with\n  skyctl --socket %s status", socket)
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/controlplane/conf"
 	"github.com/skyminer/skywire/controlplane/visor/config"
 	"github.com/skyminer/skywire/dataplane/cipher"
 	"github.com/skyminer/skywire/dataplane/forward"
@@ -70,7 +71,7 @@ func assemble(opt *Options, d *dmsgNet) (*floors, error) {
 	if err != nil {
 		return nil, fmt.Errorf("visor: secret key: %w", err)
 	}
-	clock, err := noise.NewClock(config.Resolve(opt.File, clockFile), opt.Log)
+	clock, err := noise.NewClock(conf.Resolve(opt.File, clockFile), opt.Log)
 	if err != nil {
 		return nil, fmt.Errorf("visor: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/skyminer/skywire/apps/skynet"
 	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/controlplane/conf"
 	"github.com/skyminer/skywire/controlplane/visor/config"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -59,7 +60,7 @@ func newVisor(opt Options, p plane, d *dmsgNet) (*Visor, error) {
 	if err != nil {
 		return nil, err
 	}
-	socket, err := api.Listen(config.Resolve(opt.File, opt.Config.APISocket))
+	socket, err := api.Listen(conf.Resolve(opt.File, opt.Config.APISocket))
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func (v *Visor) Run(ctx context.Context) error {
 	g.Go(func() error { return v.answerPings(ctx) })
 	v.apply()
 	g.Go(func() error { return api.Serve(ctx, v.socket, v, v.log) })
-	v.log.Info().Stringer("pk", v.pk).Str("socket", config.Resolve(v.opt.File, v.opt.Config.APISocket)).Str("version", v.opt.Version).Msg("visor started")
+	v.log.Info().Stringer("pk", v.pk).Str("socket", conf.Resolve(v.opt.File, v.opt.Config.APISocket)).Str("version", v.opt.Version).Msg("visor started")
 	g.Go(func() error {
 		<-ctx.Done()
 		v.wanted.close()

@@ -10,7 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/skyminer/skywire/controlplane/api"
-	"github.com/skyminer/skywire/controlplane/services/conf"
+	"github.com/skyminer/skywire/controlplane/conf"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 

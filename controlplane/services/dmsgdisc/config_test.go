@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/skyminer/skywire/controlplane/services/conf"
+	"github.com/skyminer/skywire/controlplane/conf"
 )
 
 func load(t *testing.T, text string) (Config, error) {

@@ -3,6 +3,8 @@ package config
 import (
 	"os"
 	"path/filepath"
+
+	"github.com/skyminer/skywire/controlplane/conf"
 )
 
 // FileName and KeyFileName are the names of the configuration file and of the
@@ -31,4 +33,4 @@ func File() string { return filepath.Join(Dir(), FileName) }
 
 // Socket returns the API socket of a visor that runs with File and says nothing
 // about its socket.
-func Socket() string { return Resolve(File(), Default().APISocket) }
+func Socket() string { return conf.Resolve(File(), Default().APISocket) }

@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/rs/zerolog"
 
+	"github.com/skyminer/skywire/controlplane/conf"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
@@ -225,7 +226,7 @@ func (c *Command) doGen() error {
 	if err != nil {
 		return err
 	}
-	if err := save(g.file, cfg); err != nil {
+	if err := conf.Save(g.file, cfg, cfg.Validate); err != nil {
 		return err
 	}
 	run := "skydmsg run"
