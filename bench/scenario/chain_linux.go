@@ -19,17 +19,12 @@ const (
 // over one hop it is direct and needs no rules.
 //
 //	0 ──▶ 1 ──▶ … ──▶ n
-func chainOf(wires []*topo.Link, transport string) (cfgs []nodeConfig, keys []cipher.PubKey, err error) {
+func chainOf(wires []*topo.Link, transport string) (cfgs []nodeConfig, keys []cipher.PubKey) {
 	last := len(wires)
-	for range last + 1 {
-		pk, sk := cipher.GenerateKeyPair()
-		text, err := secretText(sk)
-		if err != nil {
-			return nil, nil, err
-		}
-		keys = append(keys, pk)
+	keys, secrets := keyPairs(last + 1)
+	for _, sk := range secrets {
 		cfgs = append(cfgs, nodeConfig{
-			Secret: text,
+			Secret: sk,
 			Listen: netip.AddrPortFrom(netip.IPv4Unspecified(), linkPort).String(),
 		})
 	}
@@ -39,7 +34,7 @@ func chainOf(wires []*topo.Link, transport string) (cfgs []nodeConfig, keys []ci
 		}}
 	}
 	if last < 2 {
-		return cfgs, keys, nil
+		return cfgs, keys
 	}
 	at := func(i int, label uint32) api.Hop { return api.Hop{Link: keys[i], Label: label} }
 	cfgs[0].Rules = []api.Rule{{In: at(1, chainBack), Out: at(1, chainForth), Peer: &keys[last]}}
@@ -50,5 +45,5 @@ func chainOf(wires []*topo.Link, transport string) (cfgs []nodeConfig, keys []ci
 			{In: at(i+1, chainBack), Out: at(i-1, chainBack)},
 		}
 	}
-	return cfgs, keys, nil
+	return cfgs, keys
 }

@@ -173,12 +173,8 @@ func idleConnect(ctx context.Context, cfg idleConfig, ready func()) (_ struct{},
 	for i := range nodes {
 		g.Go(func() error {
 			_, sk := cipher.GenerateKeyPair()
-			text, err := secretText(sk)
-			if err != nil {
-				return err
-			}
 			n, err := startNode(gctx, nodeConfig{
-				Secret: text, NoStreams: true, Workers: 1,
+				Secret: sk, NoStreams: true, Workers: 1,
 				Links: []api.LinkSpec{{PK: cfg.Peer, Type: cfg.Transport, Addr: cfg.Addrs[i/idlePerAddr]}},
 			})
 			if err != nil {

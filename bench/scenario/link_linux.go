@@ -72,8 +72,8 @@ func Link() run.Scenario {
 
 // linkConfig goes to both ends.
 type linkConfig struct {
-	Secret    string // hex, this end's
-	Peer      string // hex, the other end's public key
+	Secret    cipher.SecKey // this end's
+	Peer      cipher.PubKey // the other end's
 	Transport string
 	Addr      string // where the receiver listens
 	Seconds   float64
@@ -94,16 +94,8 @@ func linkContestant(e *run.Env, l *topo.Link) run.Contestant {
 	return run.Contestant{Name: "link", Run: func(ctx context.Context) (run.Sample, error) {
 		apk, ask := cipher.GenerateKeyPair()
 		bpk, bsk := cipher.GenerateKeyPair()
-		a, err := secretText(ask)
-		if err != nil {
-			return nil, err
-		}
-		b, err := secretText(bsk)
-		if err != nil {
-			return nil, err
-		}
 		cfg := linkConfig{
-			Secret: b, Peer: apk.String(), Transport: e.Transport, Seconds: e.Duration.Seconds(), Size: e.Size, Label: 1,
+			Secret: bsk, Peer: apk, Transport: e.Transport, Seconds: e.Duration.Seconds(), Size: e.Size, Label: 1,
 			Addr: netip.AddrPortFrom(l.B.IPv4.Addr(), linkPort).String(),
 		}
 		ctx, cancel := context.WithCancel(ctx)
@@ -112,7 +104,7 @@ func linkContestant(e *run.Env, l *topo.Link) run.Contestant {
 		if err != nil {
 			return nil, err
 		}
-		cfg.Secret, cfg.Peer = a, bpk.String()
+		cfg.Secret, cfg.Peer = ask, bpk
 		var tx, rx linkTotals
 		sender, err := e.Start(ctx, l.A.NS, linkTx, cfg)
 		if err == nil {
@@ -143,7 +135,7 @@ func linkRoles() []run.Role {
 // linkSend connects, waits for the MTU and sends.
 func linkSend(ctx context.Context, cfg linkConfig, ready func()) (t linkTotals, err error) {
 	h := &linkCounter{}
-	e, peer, typ, err := linkEngine(cfg, h, false)
+	e, typ, err := linkEngine(cfg, h, false)
 	if err != nil {
 		return t, err
 	}
@@ -155,7 +147,7 @@ func linkSend(ctx context.Context, cfg linkConfig, ready func()) (t linkTotals, 
 	if err != nil {
 		return t, err
 	}
-	l, err := e.AddLink(peer, typ, addr)
+	l, err := e.AddLink(cfg.Peer, typ, addr)
 	if err != nil {
 		return t, err
 	}
@@ -229,7 +221,7 @@ func settleMTU(ctx context.Context, l *link.Link) error {
 // linkReceive counts until it is told to stop.
 func linkReceive(ctx context.Context, cfg linkConfig, ready func()) (t linkTotals, err error) {
 	h := &linkCounter{}
-	e, _, _, err := linkEngine(cfg, h, true)
+	e, _, err := linkEngine(cfg, h, true)
 	if err != nil {
 		return t, err
 	}
@@ -244,18 +236,14 @@ func linkReceive(ctx context.Context, cfg linkConfig, ready func()) (t linkTotal
 	return t, nil
 }
 
-func linkEngine(cfg linkConfig, h link.Handler, listen bool) (*link.Engine, cipher.PubKey, link.Type, error) {
-	static, err := staticKey(cfg.Secret)
+func linkEngine(cfg linkConfig, h link.Handler, listen bool) (*link.Engine, link.Type, error) {
+	static, err := cipher.NewStaticKey(cfg.Secret)
 	if err != nil {
-		return nil, cipher.PubKey{}, 0, err
-	}
-	peer, err := cipher.ParsePubKeyText(cfg.Peer)
-	if err != nil {
-		return nil, cipher.PubKey{}, 0, err
+		return nil, 0, err
 	}
 	typ, err := link.ParseType(cfg.Transport)
 	if err != nil {
-		return nil, cipher.PubKey{}, 0, err
+		return nil, 0, err
 	}
 	daemon.UseProcessors(0) // as the daemon does: it is this process's only engine
 	lc := link.DefaultConfig()
@@ -264,7 +252,7 @@ func linkEngine(cfg linkConfig, h link.Handler, listen bool) (*link.Engine, ciph
 	if listen {
 		addr, err := netip.ParseAddrPort(cfg.Addr)
 		if err != nil {
-			return nil, cipher.PubKey{}, 0, err
+			return nil, 0, err
 		}
 		if typ == link.STCPR {
 			lc.TCP = addr
@@ -273,7 +261,7 @@ func linkEngine(cfg linkConfig, h link.Handler, listen bool) (*link.Engine, ciph
 		}
 	}
 	e, err := link.New(lc, h)
-	return e, peer, typ, err
+	return e, typ, err
 }
 
 // linkCounter is a link.Handler that counts what arrives.
@@ -298,17 +286,13 @@ func (h *linkCounter) HandleBurst(b *link.Burst) {
 	h.last.Store(b.Now)
 }
 
-func staticKey(secret string) (*cipher.StaticKey, error) {
-	sk, err := cipher.ParseSecKeyText(secret)
-	if err != nil {
-		return nil, err
+// keyPairs makes keys for n processes, whose configurations carry them.
+func keyPairs(n int) (pks []cipher.PubKey, sks []cipher.SecKey) {
+	for range n {
+		pk, sk := cipher.GenerateKeyPair()
+		pks, sks = append(pks, pk), append(sks, sk)
 	}
-	return cipher.NewStaticKey(sk)
-}
-
-func secretText(sk cipher.SecKey) (string, error) {
-	b, err := sk.MarshalText()
-	return string(b), err
+	return pks, sks
 }
 
 // cpuSeconds returns the CPU time of this process so far.

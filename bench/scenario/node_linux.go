@@ -24,7 +24,7 @@ const settleTime = 2 * time.Second
 
 // A nodeConfig describes a visor without apps and API.
 type nodeConfig struct {
-	Secret  string         // hex
+	Secret  cipher.SecKey
 	Listen  string         // address for links of both types; "" dials only
 	Links   []api.LinkSpec // to dial
 	Rules   []api.Rule     // static, as in a visor's configuration
@@ -49,7 +49,7 @@ type node struct {
 // startNode opens the sockets, sets the rules and dials the links. It does not wait
 // for them, see settle. The caller closes the node.
 func startNode(ctx context.Context, cfg nodeConfig) (_ *node, err error) {
-	static, err := staticKey(cfg.Secret)
+	static, err := cipher.NewStaticKey(cfg.Secret)
 	if err != nil {
 		return nil, err
 	}

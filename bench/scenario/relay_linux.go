@@ -9,7 +9,6 @@ import (
 
 	"github.com/skyminer/skywire/bench/run"
 	"github.com/skyminer/skywire/bench/topo"
-	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 const (
@@ -119,15 +118,7 @@ type relayTotals struct {
 func relayTransfer(ctx context.Context, e *run.Env, p relayPlaces, mode string, end relayEnd) (t relayTotals, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var keys [3]cipher.PubKey // hub, receiver, sender
-	var secrets [3]string
-	for i := range keys {
-		pk, sk := cipher.GenerateKeyPair()
-		if secrets[i], err = secretText(sk); err != nil {
-			return t, err
-		}
-		keys[i] = pk
-	}
+	keys, secrets := keyPairs(3) // hub, receiver, sender
 	hub, err := e.Start(ctx, p.hub, relayHub, hubConfig{
 		Mode: mode, Secret: secrets[0], Listen: fmt.Sprintf(":%d", relayHubPort), Tail: p.tail.String(),
 	})

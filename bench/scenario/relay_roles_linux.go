@@ -24,7 +24,7 @@ import (
 // hubConfig goes to what stands in the middle.
 type hubConfig struct {
 	Mode   string
-	Secret string // hex
+	Secret cipher.SecKey
 	Listen string
 	Tail   string // where a proxy connects to
 }
@@ -38,7 +38,7 @@ type hubTotals struct {
 
 // relayEnd goes to both ends.
 type relayEnd struct {
-	Secret  string        // hex
+	Secret  cipher.SecKey
 	Hub     cipher.PubKey // the relay; zero where the hub is a proxy
 	HubAddr string
 	Peer    cipher.PubKey // whom the sender dials
@@ -84,16 +84,12 @@ func hubServe(ctx context.Context, cfg hubConfig, ready func()) (t hubTotals, er
 // skydmsg returns the daemon that the program of that name runs, without limits on
 // sessions from one address and without a discovery.
 func skydmsg(cfg hubConfig) (func(context.Context) error, error) {
-	sk, err := cipher.ParseSecKeyText(cfg.Secret)
-	if err != nil {
-		return nil, err
-	}
 	c := daemon.Default()
 	c.LocalAddress, c.PublicAddress = cfg.Listen, ""
 	c.HealthAddress, c.Discovery = fmt.Sprintf(":%d", relayHealthPort), ""
 	c.MaxPerAddress, c.MaxSessions = 0, relayMaxSessions
 	c.DrainTimeout = daemon.Duration(time.Second)
-	d, err := daemon.New(daemon.Options{Config: c, SecretKey: sk, Version: "bench", Log: zerolog.Nop()})
+	d, err := daemon.New(daemon.Options{Config: c, SecretKey: cfg.Secret, Version: "bench", Log: zerolog.Nop()})
 	if err != nil {
 		return nil, err
 	}
@@ -142,12 +138,8 @@ func proxyCopy(dst, src net.Conn, mode string) {
 
 // client connects an end to the relay.
 func (cfg relayEnd) client(ctx context.Context) (*dmsg.Client, error) {
-	sk, err := cipher.ParseSecKeyText(cfg.Secret)
-	if err != nil {
-		return nil, err
-	}
 	c := dmsg.DefaultConfig()
-	c.SecKey, c.MinSessions, c.Log = sk, 1, zerolog.Nop()
+	c.SecKey, c.MinSessions, c.Log = cfg.Secret, 1, zerolog.Nop()
 	c.Servers = []*disc.Entry{disc.NewServer(cfg.Hub, cfg.HubAddr, 1, time.Now())}
 	client, err := dmsg.New(c)
 	if err != nil {

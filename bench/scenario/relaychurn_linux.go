@@ -16,7 +16,6 @@ import (
 	"github.com/skyminer/skywire/bench/run"
 	"github.com/skyminer/skywire/bench/topo"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
-	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 const (
@@ -104,16 +103,8 @@ func churn(ctx context.Context, e *run.Env, ns *topo.Namespace) (run.Sample, err
 // churnStart starts the relay and the accepting end, and returns how the dialling one
 // is to be started.
 func churnStart(ctx context.Context, e *run.Env, ns *topo.Namespace) (hub, rx *run.Process, tx relayEnd, err error) {
-	var pk [3]cipher.PubKey
-	var secret [3]string
-	for i := range pk {
-		var sk cipher.SecKey
-		pk[i], sk = cipher.GenerateKeyPair()
-		if secret[i], err = secretText(sk); err != nil {
-			return nil, nil, tx, err
-		}
-	}
-	if hub, err = e.Start(ctx, ns, relayHub, hubConfig{Mode: hubRelay, Secret: secret[0], Listen: fmt.Sprintf(":%d", relayHubPort)}); err != nil {
+	pk, sk := keyPairs(3)
+	if hub, err = e.Start(ctx, ns, relayHub, hubConfig{Mode: hubRelay, Secret: sk[0], Listen: fmt.Sprintf(":%d", relayHubPort)}); err != nil {
 		return nil, nil, tx, err
 	}
 	streams := churnAtOnce
@@ -121,11 +112,11 @@ func churnStart(ctx context.Context, e *run.Env, ns *topo.Namespace) (hub, rx *r
 		streams = e.Streams
 	}
 	tx = relayEnd{
-		Secret: secret[1], Hub: pk[0], HubAddr: fmt.Sprintf("127.0.0.1:%d", relayHubPort), Peer: pk[2],
+		Secret: sk[1], Hub: pk[0], HubAddr: fmt.Sprintf("127.0.0.1:%d", relayHubPort), Peer: pk[2],
 		Seconds: e.Duration.Seconds(), Streams: streams,
 	}
 	other := tx
-	other.Secret = secret[2]
+	other.Secret = sk[2]
 	rx, err = e.Start(ctx, ns, churnRx, other)
 	return hub, rx, tx, err
 }

@@ -74,11 +74,7 @@ func relayIdle(ctx context.Context, e *run.Env, l *topo.Link, n int) (_ run.Samp
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pk, sk := cipher.GenerateKeyPair()
-	text, err := secretText(sk)
-	if err != nil {
-		return nil, err
-	}
-	hub, err := e.Start(ctx, l.B.NS, relayHub, hubConfig{Mode: hubRelay, Secret: text, Listen: fmt.Sprintf(":%d", relayHubPort)})
+	hub, err := e.Start(ctx, l.B.NS, relayHub, hubConfig{Mode: hubRelay, Secret: sk, Listen: fmt.Sprintf(":%d", relayHubPort)})
 	if err != nil {
 		return nil, err
 	}
@@ -183,14 +179,11 @@ func relayIdleConnect(ctx context.Context, cfg idlersConfig, ready func()) (_ st
 	for i := range clients {
 		g.Go(func() error {
 			_, sk := cipher.GenerateKeyPair()
-			text, err := secretText(sk)
-			if err != nil {
-				return err
-			}
-			end := relayEnd{Secret: text, Hub: cfg.Hub, HubAddr: cfg.HubAddr}
+			end := relayEnd{Secret: sk, Hub: cfg.Hub, HubAddr: cfg.HubAddr}
 			if gctx.Err() != nil {
 				return gctx.Err()
 			}
+			var err error
 			clients[i], err = end.client(ctx) // not gctx, which ends with the last of them
 			return err
 		})

@@ -104,23 +104,15 @@ func stallContestant(e *run.Env, wires *topo.Net, how string) run.Contestant {
 func stall(ctx context.Context, e *run.Env, wires *topo.Net, how string) (_ run.Sample, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var pk [4]cipher.PubKey // of the hub, the sender, the receiver, the one that stalls
-	var secret [4]string
-	for i := range pk {
-		var sk cipher.SecKey
-		pk[i], sk = cipher.GenerateKeyPair()
-		if secret[i], err = secretText(sk); err != nil {
-			return nil, err
-		}
-	}
-	hub, err := e.Start(ctx, wires.NS[1], relayHub, hubConfig{Mode: hubRelay, Secret: secret[0], Listen: fmt.Sprintf(":%d", relayHubPort)})
+	pk, sk := keyPairs(4) // of the hub, the sender, the receiver, the one that stalls
+	hub, err := e.Start(ctx, wires.NS[1], relayHub, hubConfig{Mode: hubRelay, Secret: sk[0], Listen: fmt.Sprintf(":%d", relayHubPort)})
 	if err != nil {
 		return nil, err
 	}
 	length := stallLength * e.Duration
 	end := func(i int, at *topo.End) relayEnd {
 		return relayEnd{
-			Secret: secret[i], Hub: pk[0], HubAddr: netip.AddrPortFrom(at.IPv4.Addr(), relayHubPort).String(),
+			Secret: sk[i], Hub: pk[0], HubAddr: netip.AddrPortFrom(at.IPv4.Addr(), relayHubPort).String(),
 			Seconds: (stallWarm + length).Seconds(), Streams: stallStreams, Verify: e.Verify, Cut: true,
 		}
 	}

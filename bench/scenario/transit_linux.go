@@ -73,8 +73,8 @@ func Transit() run.Scenario {
 
 // transitConfig is what the middle visor needs.
 type transitConfig struct {
-	Secret    string // hex
-	From, To  string // hex, public keys of the neighbours
+	Secret    cipher.SecKey
+	From, To  cipher.PubKey // the neighbours
 	Transport string
 	Addr      string // where it listens
 	Next      string // where To listens
@@ -91,15 +91,7 @@ type transitTotals struct {
 
 func transitContestant(e *run.Env, net *topo.Net) run.Contestant {
 	return run.Contestant{Name: "transit", Run: func(ctx context.Context) (run.Sample, error) {
-		var secrets, keys [3]string
-		for i := range keys {
-			pk, sk := cipher.GenerateKeyPair()
-			text, err := secretText(sk)
-			if err != nil {
-				return nil, err
-			}
-			keys[i], secrets[i] = pk.String(), text
-		}
+		keys, secrets := keyPairs(3)
 		atB := netip.AddrPortFrom(net.Links[0].B.IPv4.Addr(), linkPort).String()
 		atC := netip.AddrPortFrom(net.Links[1].B.IPv4.Addr(), linkPort).String()
 
@@ -155,24 +147,20 @@ func transitRoles() []run.Role {
 
 // transitForward connects onwards, then forwards until it is told to stop.
 func transitForward(ctx context.Context, cfg transitConfig, ready func()) (t transitTotals, err error) {
-	from, err := cipher.ParsePubKeyText(cfg.From)
-	if err != nil {
-		return t, err
-	}
 	lc := linkConfig{Secret: cfg.Secret, Peer: cfg.To, Transport: cfg.Transport, Addr: cfg.Addr}
-	static, err := staticKey(cfg.Secret)
+	static, err := cipher.NewStaticKey(cfg.Secret)
 	if err != nil {
 		return t, err
 	}
 	table := forward.New(forward.Config{PubKey: static.PubKey(), Transit: forward.Transit{Allow: true}, Log: zerolog.Nop()})
 	defer table.Close()
-	e, to, typ, err := linkEngine(lc, table, true)
+	e, typ, err := linkEngine(lc, table, true)
 	if err != nil {
 		return t, err
 	}
 	if _, err := table.AddRule(forward.RuleSpec{
-		In: forward.Neighbour{Peer: from}, InLabel: transitIn,
-		Out: forward.Neighbour{Peer: to}, OutLabel: transitOut,
+		In: forward.Neighbour{Peer: cfg.From}, InLabel: transitIn,
+		Out: forward.Neighbour{Peer: cfg.To}, OutLabel: transitOut,
 	}); err != nil {
 		return t, err
 	}
@@ -184,7 +172,7 @@ func transitForward(ctx context.Context, cfg transitConfig, ready func()) (t tra
 	if err != nil {
 		return t, err
 	}
-	l, err := e.AddLink(to, typ, next)
+	l, err := e.AddLink(cfg.To, typ, next)
 	if err != nil {
 		return t, err
 	}
