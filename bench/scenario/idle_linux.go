@@ -107,18 +107,7 @@ func idleContestant(e *run.Env, l *topo.Link, addrs []netip.Addr, n int) run.Con
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, v.end()) }()
-		settle := func() error {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(idleSettle * e.Duration):
-				return nil
-			}
-		}
-		if err := settle(); err != nil {
-			return nil, err
-		}
-		before, err := residentBytes(v.cmd.Process.Pid)
+		before, err := settledBytes(ctx, e, v.cmd.Process.Pid)
 		if err != nil {
 			return nil, err
 		}
@@ -131,7 +120,8 @@ func idleContestant(e *run.Env, l *topo.Link, addrs []netip.Addr, n int) run.Con
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, peers.Stop(&struct{}{})) }()
-		if err := settle(); err != nil {
+		after, err := settledBytes(ctx, e, v.cmd.Process.Pid)
+		if err != nil {
 			return nil, err
 		}
 		s, err := v.Status(ctx)
@@ -140,10 +130,6 @@ func idleContestant(e *run.Env, l *topo.Link, addrs []netip.Addr, n int) run.Con
 		}
 		if s.LinksUp != n || s.Sessions != n {
 			return nil, fmt.Errorf("idle: %d of %d links are up, with %d sessions", s.LinksUp, n, s.Sessions)
-		}
-		after, err := residentBytes(v.cmd.Process.Pid)
-		if err != nil {
-			return nil, err
 		}
 		const mega, kilo = 1e6, 1e3
 		return run.Sample{
@@ -196,6 +182,16 @@ func idleConnect(ctx context.Context, cfg idleConfig, ready func()) (_ struct{},
 type resident struct {
 	all  int64
 	anon int64 // its own, without the pages of the program's file
+}
+
+// settledBytes leaves a process alone for a while and returns what it has resident then.
+func settledBytes(ctx context.Context, e *run.Env, pid int) (resident, error) {
+	select {
+	case <-ctx.Done():
+		return resident{}, ctx.Err()
+	case <-time.After(idleSettle * e.Duration):
+		return residentBytes(pid)
+	}
 }
 
 // residentBytes reads smaps_rollup, which unlike the counters in status is exact.

@@ -7,11 +7,9 @@ import (
 	"io"
 	"net"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/skyminer/skywire/bench/run"
 	"github.com/skyminer/skywire/controlplane/dmsg"
@@ -188,17 +186,8 @@ func relaySend(ctx context.Context, cfg relayEnd, ready func()) (t streamTotals,
 	ready()
 	start, cpu := time.Now(), cpuSeconds()
 	end := start.Add(time.Duration(cfg.Seconds * float64(time.Second)))
-	var total atomic.Int64
-	var g errgroup.Group
-	for _, c := range conns {
-		g.Go(func() error {
-			n, err := writeUntil(c, end, cfg.Cut)
-			total.Add(n)
-			return err
-		})
-	}
-	err = g.Wait()
-	t.Bytes, t.Seconds, t.CPUSeconds = total.Load(), time.Since(start).Seconds(), cpuSeconds()-cpu
+	t.Bytes, err = writeAll(conns, end, cfg.Cut)
+	t.Seconds, t.CPUSeconds = time.Since(start).Seconds(), cpuSeconds()-cpu
 	return t, err
 }
 
@@ -215,21 +204,12 @@ func relayReceive(ctx context.Context, cfg relayEnd, ready func()) (t streamTota
 	if cfg.Cut {
 		go m.watch(ctx)
 	}
-	var g errgroup.Group
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			break // closed
+	err = acceptAll(l, func(c net.Conn) error {
+		if cfg.Cut {
+			defer context.AfterFunc(ctx, func() { c.Close() })()
 		}
-		g.Go(func() error {
-			defer c.Close()
-			if cfg.Cut {
-				defer context.AfterFunc(ctx, func() { c.Close() })()
-			}
-			return m.drain(c, cfg.Verify, cfg.Cut)
-		})
-	}
-	err = g.Wait()
+		return m.drain(c, cfg.Verify, cfg.Cut)
+	}).Wait()
 	return m.totals(), err
 }
 

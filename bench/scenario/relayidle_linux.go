@@ -78,7 +78,7 @@ func relayIdle(ctx context.Context, e *run.Env, l *topo.Link, n int) (_ run.Samp
 	if err != nil {
 		return nil, err
 	}
-	before, err := relaySettled(ctx, e, hub)
+	before, err := settledBytes(ctx, e, hub.PID())
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func relayIdle(ctx context.Context, e *run.Env, l *topo.Link, n int) (_ run.Samp
 	}
 	took := time.Since(begin)
 	e.Log.Info().Int("sessions", n).Dur("took", took).Msg("connected")
-	after, err := relaySettled(ctx, e, hub)
+	after, err := settledBytes(ctx, e, hub.PID())
 	if err != nil {
 		return nil, err
 	}
@@ -125,16 +125,6 @@ func relayIdle(ctx context.Context, e *run.Env, l *topo.Link, n int) (_ run.Samp
 		"connects_per_s":         float64(n) / took.Seconds(),
 		"cpu_ms_per_session":     1e3 * used.CPUSeconds / float64(n),
 	}, nil
-}
-
-// relaySettled leaves a relay alone for a while and returns what it has resident then.
-func relaySettled(ctx context.Context, e *run.Env, hub *run.Process) (resident, error) {
-	select {
-	case <-ctx.Done():
-		return resident{}, ctx.Err()
-	case <-time.After(idleSettle * e.Duration):
-		return residentBytes(hub.PID())
-	}
 }
 
 // relayHealth asks the relay in ns how many sessions it has.

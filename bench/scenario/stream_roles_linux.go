@@ -98,20 +98,25 @@ func streamSend(ctx context.Context, cfg streamConfig, ready func()) (t streamTo
 		t.RTTs, err = ping(conns[0], cfg.Size, end)
 		t.Bytes = int64(len(t.RTTs) * cfg.Size)
 	} else {
-		var total atomic.Int64
-		var g errgroup.Group
-		for _, c := range conns {
-			g.Go(func() error {
-				n, err := writeUntil(c, end, cfg.Cut)
-				total.Add(n)
-				return err
-			})
-		}
-		err = g.Wait()
-		t.Bytes = total.Load()
+		t.Bytes, err = writeAll(conns, end, cfg.Cut)
 	}
 	t.Seconds, t.CPUSeconds = time.Since(start).Seconds(), cpuSeconds()-cpu
 	return t, err
+}
+
+// writeAll is writeUntil for all of conns at once; total is what went to all of them.
+func writeAll(conns []net.Conn, end time.Time, cut bool) (total int64, err error) {
+	var sum atomic.Int64
+	var g errgroup.Group
+	for _, c := range conns {
+		g.Go(func() error {
+			n, err := writeUntil(c, end, cut)
+			sum.Add(n)
+			return err
+		})
+	}
+	err = g.Wait()
+	return sum.Load(), err
 }
 
 // writeUntil writes blocks until end, and returns when the other end has read all of
@@ -194,23 +199,31 @@ func streamReceive(ctx context.Context, cfg streamConfig, ready func()) (t strea
 	if cfg.Cut {
 		go m.watch(ctx)
 	}
-	var g errgroup.Group
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			break // closed
+	g := acceptAll(l, func(c net.Conn) error {
+		if cfg.Size > 0 {
+			return m.echo(c, cfg.Size)
 		}
-		g.Go(func() error {
-			defer c.Close()
-			if cfg.Size > 0 {
-				return m.echo(c, cfg.Size)
-			}
-			return m.drain(c, cfg.Verify, cfg.Cut)
-		})
-	}
+		return m.drain(c, cfg.Verify, cfg.Cut)
+	})
 	// The sender has got all that it waits for: what is open now was cut.
 	err = errors.Join(n.Stack.Close(), g.Wait())
 	return m.totals(), err
+}
+
+// acceptAll has each connection that comes to l read, and closes it then. It returns
+// when l is closed, with those that may still be read.
+func acceptAll(l net.Listener, read func(net.Conn) error) *errgroup.Group {
+	g := new(errgroup.Group)
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return g // closed
+		}
+		g.Go(func() error {
+			defer c.Close()
+			return read(c)
+		})
+	}
 }
 
 // newBlock returns what each block holds behind its number.
