@@ -17,8 +17,7 @@ import (
 
 	"github.com/skyminer/skywire/controlplane/dmsg"
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
-	"github.com/skyminer/skywire/controlplane/dmsg/proto"
-	"github.com/skyminer/skywire/controlplane/dmsg/relay"
+	"github.com/skyminer/skywire/controlplane/dmsg/relay/relaytest"
 	"github.com/skyminer/skywire/controlplane/services/dmsgdisc"
 	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/dataplane/cipher"
@@ -59,39 +58,20 @@ func startDmsg(t *testing.T) dmsgWorld {
 		_ = st.Close()
 	})
 	w := dmsgWorld{url: "http://" + lis.Addr().String(), service: service}
-	w.startRelay(ctx, t, &group)
+	w.startRelay(t)
 	return w
 }
 
-func (w *dmsgWorld) startRelay(ctx context.Context, t *testing.T, group *sync.WaitGroup) {
+func (w *dmsgWorld) startRelay(t *testing.T) {
 	t.Helper()
-	pk, sk := cipher.GenerateKeyPair()
-	cfg := relay.DefaultConfig()
-	var err error
-	if cfg.Identity, err = proto.NewIdentity(sk); err != nil {
-		t.Fatal(err)
-	}
-	cfg.DrainTimeout, cfg.Log = 100*time.Millisecond, zerolog.Nop()
-	srv, err := relay.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.relay, w.addr = pk, lis.Addr().String()
-	group.Go(func() {
-		if err := srv.Serve(ctx, lis); err != nil {
-			t.Errorf("relay: %v", err)
-		}
-	})
+	r := relaytest.Start(t, 100*time.Millisecond)
+	w.relay, w.addr = r.PubKey(), r.Addr
 	d, err := disc.New(w.url, disc.HTTPOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if _, err := disc.Update(t.Context(), d, sk, func(e *disc.Entry) {
+	if _, err := disc.Update(t.Context(), d, r.SecKey, func(e *disc.Entry) {
 		e.Server = &disc.Server{Address: w.addr, AvailableSessions: 100}
 	}); err != nil {
 		t.Fatal(err)

@@ -2,51 +2,24 @@ package dmsg
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
-	"github.com/skyminer/skywire/controlplane/dmsg/relay"
+	"github.com/skyminer/skywire/controlplane/dmsg/relay/relaytest"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 // startServer runs our own relay and returns its entry. stop drains it.
 func startServer(t testing.TB) (entry *disc.Entry, stop func()) {
 	t.Helper()
-	pk, sk := cipher.GenerateKeyPair()
-	cfg := relay.DefaultConfig()
-	id, err := proto.NewIdentity(sk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Identity = id
-	cfg.DrainTimeout = 5 * time.Second
-	srv, err := relay.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(ctx, ln) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("relay: %v", err)
-		}
-	})
-	t.Cleanup(stop)
-	return disc.NewServer(pk, ln.Addr().String(), 100, time.Now()), stop
+	r := relaytest.Start(t, 5*time.Second)
+	return r.Entry(), r.Stop
 }
 
 // What the other tests show with a plain relay, in short with our own.

@@ -19,7 +19,7 @@ import (
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
-	"github.com/skyminer/skywire/controlplane/dmsg/relay"
+	"github.com/skyminer/skywire/controlplane/dmsg/relay/relaytest"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
@@ -154,32 +154,9 @@ func TestDiscoveryOverDmsg(t *testing.T) {
 // startRelay runs a relay on loopback and publishes it.
 func startRelay(t *testing.T, d disc.Directory) {
 	t.Helper()
-	pk, sk := cipher.GenerateKeyPair()
-	id, err := proto.NewIdentity(sk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rc := relay.DefaultConfig()
-	rc.Identity, rc.DrainTimeout = id, 100*time.Millisecond
-	srv, err := relay.New(rc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	e := disc.NewServer(pk, l.Addr().String(), 10, time.Now())
-	if err := e.Sign(sk); err != nil {
+	r := relaytest.Start(t, 100*time.Millisecond)
+	e := r.Entry()
+	if err := e.Sign(r.SecKey); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Put(t.Context(), e); err != nil {

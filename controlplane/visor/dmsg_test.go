@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -17,7 +16,7 @@ import (
 	"github.com/skyminer/skywire/controlplane/dmsg/dmsgctrl"
 	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
-	"github.com/skyminer/skywire/controlplane/dmsg/relay"
+	"github.com/skyminer/skywire/controlplane/dmsg/relay/relaytest"
 	"github.com/skyminer/skywire/controlplane/services/dmsgdisc"
 	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/controlplane/visor/config"
@@ -25,58 +24,28 @@ import (
 )
 
 // A testRelay is a relay on loopback that can stop and come back.
-type testRelay struct {
-	config.Server
-	sk   cipher.SecKey
-	id   *proto.Identity
-	stop func()
-}
+type testRelay struct{ *relaytest.Relay }
 
 func newTestRelay(t *testing.T) *testRelay {
 	t.Helper()
-	_, sk := cipher.GenerateKeyPair()
-	id, err := proto.NewIdentity(sk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &testRelay{sk: sk, id: id, Server: config.Server{PK: id.PubKey(), Addr: "127.0.0.1:0"}}
-	r.start(t)
-	t.Cleanup(func() { r.stop() })
-	return r
+	return &testRelay{relaytest.Start(t, 0)}
 }
 
-// start runs the relay, at the same address each time.
-func (r *testRelay) start(t *testing.T) {
+// restart runs the relay again, at the same address.
+func (r *testRelay) restart(t *testing.T) {
 	t.Helper()
-	cfg := relay.DefaultConfig()
-	cfg.Identity, cfg.DrainTimeout = r.id, 0
-	srv, err := relay.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", r.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Addr = ln.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(ctx, ln) }()
-	r.stop = func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("relay: %v", err)
-		}
-		r.stop = func() {}
-	}
+	r.Relay = relaytest.StartAt(t, r.SecKey, r.Addr, 0)
 }
+
+// server is what a visor's configuration says about the relay.
+func (r *testRelay) server() config.Server { return config.Server{PK: r.PubKey(), Addr: r.Addr} }
 
 // client returns a dmsg client that uses the relay, until the test ends.
 func (r *testRelay) client(t *testing.T) *dmsg.Client {
 	t.Helper()
 	cfg := dmsg.DefaultConfig()
 	_, cfg.SecKey = cipher.GenerateKeyPair()
-	cfg.Servers = []*disc.Entry{disc.NewServer(r.PK, r.Addr, 1, time.Time{})}
+	cfg.Servers = []*disc.Entry{r.Entry()}
 	c, err := dmsg.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +62,7 @@ func (r *testRelay) register(t *testing.T, url string) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if _, err := disc.Update(t.Context(), d, r.sk, func(e *disc.Entry) {
+	if _, err := disc.Update(t.Context(), d, r.SecKey, func(e *disc.Entry) {
 		e.Server = &disc.Server{Address: r.Addr, AvailableSessions: 100}
 	}); err != nil {
 		t.Fatal(err)
@@ -102,7 +71,7 @@ func (r *testRelay) register(t *testing.T, url string) {
 
 // pinned is a configuration with that relay alone.
 func (r *testRelay) pinned(c *config.Config) {
-	c.Dmsg = &config.Dmsg{Servers: []config.Server{r.Server}}
+	c.Dmsg = &config.Dmsg{Servers: []config.Server{r.server()}}
 }
 
 // TestDmsgLink: two visors that know no addresses of each other are neighbours, and
@@ -127,10 +96,10 @@ func TestDmsgLink(t *testing.T) {
 	eventually(t, "the relay is in the status", func() bool {
 		s, err := a.Status(t.Context())
 		d := s.Dmsg
-		return err == nil && d != nil && d.Reachable && len(d.Relays) == 1 && d.Relays[0].PK == r.PK && d.Relays[0].Addr == r.Addr && d.Relays[0].Streams == 1
+		return err == nil && d != nil && d.Reachable && len(d.Relays) == 1 && d.Relays[0].PK == r.PubKey() && d.Relays[0].Addr == r.Addr && d.Relays[0].Streams == 1
 	})
 
-	r.stop()
+	r.Stop()
 	eventually(t, "the link is down, and why is said", func() bool {
 		ls, err := a.Links(t.Context())
 		return err == nil && len(ls) == 1 && ls[0].State == api.LinkConnecting && ls[0].LastError != ""
@@ -139,7 +108,7 @@ func TestDmsgLink(t *testing.T) {
 		s, err := a.Status(t.Context())
 		return err == nil && !s.Dmsg.Reachable && s.Dmsg.LastError == "no relay is connected"
 	})
-	r.start(t)
+	r.restart(t)
 	eventually(t, "the link is up again", func() bool { return up(a) && up(b) })
 }
 
@@ -271,7 +240,7 @@ func TestDmsgByDiscovery(t *testing.T) {
 			discovery(t, lis)
 			go c.Run(context.Background()) // until Close
 			<-c.Ready()
-			return config.Dmsg{Discovery: dmsghttp.Scheme + "://" + lis.Addr().String(), Servers: []config.Server{r.Server}}
+			return config.Dmsg{Discovery: dmsghttp.Scheme + "://" + lis.Addr().String(), Servers: []config.Server{r.server()}}
 		},
 	}
 	for name, find := range tests {
@@ -317,7 +286,7 @@ func TestDmsgWithoutDiscovery(t *testing.T) {
 	dead.Close()
 	url := "http://" + dead.Addr().String()
 	v := startReal(t, func(c *config.Config) {
-		c.Dmsg = &config.Dmsg{Discovery: url, Servers: []config.Server{r.Server}, Sessions: 1}
+		c.Dmsg = &config.Dmsg{Discovery: url, Servers: []config.Server{r.server()}, Sessions: 1}
 	})
 	eventually(t, "the status says that the entry is not there", func() bool {
 		s, err := v.Status(t.Context())

@@ -13,47 +13,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"github.com/skyminer/skywire/controlplane/dmsg"
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
-	"github.com/skyminer/skywire/controlplane/dmsg/relay"
+	"github.com/skyminer/skywire/controlplane/dmsg/relay/relaytest"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// startRelay runs a relay and returns a directory of it.
-func startRelay(t *testing.T) *disc.Static {
-	t.Helper()
-	pk, sk := cipher.GenerateKeyPair()
-	cfg := relay.DefaultConfig()
-	var err error
-	if cfg.Identity, err = proto.NewIdentity(sk); err != nil {
-		t.Fatal(err)
-	}
-	cfg.DrainTimeout, cfg.Log = 100*time.Millisecond, zerolog.Nop()
-	srv, err := relay.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	group.Go(func() {
-		if err := srv.Serve(ctx, lis); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() { cancel(); group.Wait() })
-	return disc.NewStatic(disc.NewServer(pk, lis.Addr().String(), 100, time.Now()))
-}
 
 // startClient runs a client; stop ends it.
 func startClient(t *testing.T, d disc.Directory) (c *dmsg.Client, stop func()) {
@@ -80,7 +50,7 @@ func startClient(t *testing.T, d disc.Directory) (c *dmsg.Client, stop func()) {
 // startWorld joins a client and a server that serves h on its port 80 by a relay.
 func startWorld(t *testing.T, h http.Handler) (client *http.Client, url string, dials *atomic.Int32, vanish func()) {
 	t.Helper()
-	d := startRelay(t)
+	d := disc.NewStatic(relaytest.Start(t, 100*time.Millisecond).Entry())
 	at, stop := startClient(t, d)
 	from, _ := startClient(t, d)
 	lis, err := at.Listen(dmsghttp.DefaultPort)

@@ -16,7 +16,7 @@ import (
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/dmsg/internal/foreign"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
-	"github.com/skyminer/skywire/controlplane/dmsg/relay"
+	"github.com/skyminer/skywire/controlplane/dmsg/relay/relaytest"
 	"github.com/skyminer/skywire/controlplane/services/dmsgdisc"
 	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/dataplane/cipher"
@@ -70,7 +70,6 @@ func startDiscovery(t *testing.T, k kind) string {
 type node struct {
 	pk   cipher.PubKey
 	addr string
-	srv  *relay.Server // nil where it is theirs
 }
 
 // startRelay starts a relay and registers it at the discovery.
@@ -82,26 +81,9 @@ func startRelay(t *testing.T, k kind, discovery string) node {
 		register(t, discovery, r.SK, r.Addr())
 		return node{pk: r.PK, addr: r.Addr()}
 	}
-	_, sk := cipher.GenerateKeyPair()
-	cfg := relay.DefaultConfig()
-	cfg.Identity = must(proto.NewIdentity(sk))(t)
-	cfg.DrainTimeout = 100 * time.Millisecond
-	cfg.Log = zerolog.Nop()
-	srv := must(relay.New(cfg))(t)
-	lis := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	ctx, stop := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	group.Go(func() {
-		if err := srv.Serve(ctx, lis); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		stop()
-		group.Wait()
-	})
-	register(t, discovery, sk, lis.Addr().String())
-	return node{pk: srv.PubKey(), addr: lis.Addr().String(), srv: srv}
+	r := relaytest.Start(t, 100*time.Millisecond)
+	register(t, discovery, r.SecKey, r.Addr)
+	return node{pk: r.PubKey(), addr: r.Addr}
 }
 
 // register publishes a relay the way the deployed one does.
