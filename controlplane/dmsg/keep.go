@@ -66,7 +66,7 @@ func (c *Client) keep(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			k.ground(ctx)
+			k.ground()
 			return
 		case <-timer.C:
 		case <-c.wake:
@@ -155,7 +155,7 @@ func (k *keeper) land(pk cipher.PubKey) {
 }
 
 // ground ends all attempts.
-func (k *keeper) ground(context.Context) {
+func (k *keeper) ground() {
 	for _, f := range k.flights {
 		f.cancel()
 	}

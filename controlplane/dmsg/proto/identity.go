@@ -30,9 +30,6 @@ func NewIdentity(sk cipher.SecKey) (*Identity, error) {
 // PubKey returns the public half.
 func (id *Identity) PubKey() cipher.PubKey { return id.static.PubKey() }
 
-// Sign signs SHA-256(payload), for discovery entries.
-func (id *Identity) Sign(payload []byte) (cipher.Sig, error) { return id.static.Sign(payload) }
-
 // sharedWith returns the static-static secret with remote. It fails where remote is
 // no valid key.
 func (id *Identity) sharedWith(remote cipher.PubKey) (*[32]byte, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
 	"github.com/skyminer/skywire/controlplane/dmsg/yamux"
@@ -70,7 +71,7 @@ func (srv *Server) welcome(ctx context.Context, conn net.Conn, at place) Reason 
 	if err != nil {
 		return RefusedHandshake
 	}
-	if why := srv.gate.proven(hop.Remote(), srv.now()); why != ReasonNone {
+	if why := srv.gate.proven(hop.Remote(), time.Now()); why != ReasonNone {
 		return why
 	}
 	yamux.Tune(conn, queueLimit) // the kernel's queue is not to be longer than ours

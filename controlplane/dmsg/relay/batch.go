@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"sync"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/yamux"
@@ -112,7 +113,7 @@ func (b *batch) flush(from *session) {
 func frameLen(b []byte) int {
 	n := yamux.HeaderLen
 	if yamux.Type(b[1]) == yamux.TypeData {
-		n += int(b[8])<<24 | int(b[9])<<16 | int(b[10])<<8 | int(b[11])
+		n += int(binary.BigEndian.Uint32(b[8:]))
 	}
 	return n
 }

@@ -8,12 +8,7 @@ import (
 func (s *session) drain() {
 	err := s.raw.Write(func(fd uintptr) bool { return s.out.drain(int(fd)) })
 	if err != nil { // closed
-		o := &s.out
-		o.mu.Lock()
-		o.dead, o.draining = true, false
-		o.release()
-		o.wake()
-		o.mu.Unlock()
+		s.out.fail()
 	}
 }
 
@@ -33,6 +28,7 @@ func (o *outbox) drain(fd int) bool {
 			return false
 		case err != nil:
 			o.fail()
+			o.s.giveUp(EndedByError)
 			return true
 		default:
 			o.done(n)
@@ -86,12 +82,11 @@ func (o *outbox) done(n int) {
 	}
 }
 
-// fail gives the session up after a failed write.
+// fail ends the drainer, and the outbox with it.
 func (o *outbox) fail() {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.dead, o.draining = true, false
 	o.release()
 	o.wake()
-	o.mu.Unlock()
-	o.s.giveUp(EndedByError)
 }

@@ -58,8 +58,6 @@ func New(cfg Config) (*Server, error) {
 	}, nil
 }
 
-func (srv *Server) now() time.Time { return time.Now() }
-
 // PubKey returns the relay's key.
 func (srv *Server) PubKey() cipher.PubKey { return srv.cfg.Identity.PubKey() }
 

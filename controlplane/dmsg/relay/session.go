@@ -29,7 +29,6 @@ type session struct {
 	hop   *proto.Session
 	peer  cipher.PubKey
 	place place // what the session counts against
-	since time.Time
 
 	closing atomic.Bool
 	done    chan struct{} // closed when the session is over
@@ -59,7 +58,7 @@ type session struct {
 func newSession(srv *Server, conn net.Conn, raw syscall.RawConn, hop *proto.Session, at place) *session {
 	s := &session{
 		srv: srv, conn: conn, raw: raw, hop: hop, peer: hop.Remote(), place: at,
-		since: srv.now(), done: make(chan struct{}), next: 2,
+		done: make(chan struct{}), next: 2,
 	}
 	s.out.init(s)
 	return s

@@ -63,7 +63,7 @@ func (s *session) opened(b *batch, h yamux.Header) Reason {
 	if len(s.circuits) >= limits.MaxStreams || s.setups.Load() >= maxSetups || s.srv.draining.Load() || s.closing.Load() {
 		return s.refuseStream(b, h.StreamID)
 	}
-	c := &circuit{setup: &setup{deadline: s.srv.now().Add(requestTimeout)}}
+	c := &circuit{setup: &setup{deadline: time.Now().Add(requestTimeout)}}
 	for i := range c.ends {
 		c.ends[i].credit.Store(yamux.InitialWindow)
 	}
@@ -306,7 +306,7 @@ func (c *circuit) join(to *session, signed proto.Signed, hash [32]byte, object [
 	c.ends[listener].session, c.ends[listener].id = to, id
 	to.incoming.Add(1)
 	su.hash, su.dst, su.object = hash, to.peer, nil
-	su.deadline = to.srv.now().Add(responseTimeout)
+	su.deadline = time.Now().Add(responseTimeout)
 	yamux.Header{Type: yamux.TypeWindowUpdate, Flags: yamux.FlagSYN, StreamID: id, Length: more}.Put(frames)
 	yamux.Header{Type: yamux.TypeData, StreamID: id, Length: uint32(len(object))}.Put(frames[yamux.HeaderLen:])
 	c.stage.Store(awaiting)

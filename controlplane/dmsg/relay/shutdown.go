@@ -16,7 +16,7 @@ func (srv *Server) drain(gently bool) {
 	srv.mu.Lock() // so that join sees it
 	srv.draining.Store(true)
 	srv.mu.Unlock()
-	begin := srv.now()
+	begin := time.Now()
 	if gently && srv.cfg.DrainTimeout > 0 {
 		sessions := srv.all()
 		srv.log.Info().Int("sessions", len(sessions)).Dur("timeout", srv.cfg.DrainTimeout).Msg("draining")

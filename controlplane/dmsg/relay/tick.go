@@ -42,7 +42,7 @@ func (srv *Server) tick(ctx context.Context) {
 
 // turn looks at every session's set-ups, and at the life of those in the slot.
 func (srv *Server) turn(slot int) {
-	now := srv.now()
+	now := time.Now()
 	for _, s := range srv.all() {
 		if s.setups.Load() > 0 {
 			s.expire(now)
