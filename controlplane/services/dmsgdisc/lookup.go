@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"net/http"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/store"
@@ -41,7 +42,6 @@ func (s *Service) lookup(ctx context.Context, pk cipher.PubKey) (*item, error) {
 	case err != nil:
 		return nil, err
 	}
-	it.Key = keyOf(pk)
 	s.take(it)
 	if it := s.mirror.get(pk, s.o.Now()); it != nil {
 		return it, nil
@@ -106,5 +106,5 @@ func (c *call) batch() {
 			out = append(out, it.raw...)
 		}
 	}
-	c.json(200, append(out, '}'))
+	c.json(http.StatusOK, append(out, '}'))
 }

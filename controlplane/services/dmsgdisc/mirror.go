@@ -59,19 +59,19 @@ func (m *mirror) version(pk cipher.PubKey) uint64 {
 	return 0
 }
 
-// have returns the item of pk where it is of this version already, else nil. For a
-// round that counts as put.
-func (m *mirror) have(pk cipher.PubKey, version uint64) *item {
+// have says whether the item of pk is of this version already. For a round that counts
+// as put.
+func (m *mirror) have(pk cipher.PubKey, version uint64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	it := m.items[pk]
 	if it == nil || it.version != version {
-		return nil
+		return false
 	}
 	if m.round != nil {
 		m.round[pk] = struct{}{}
 	}
-	return it
+	return true
 }
 
 // len returns how many entries there are, deleted ones among them.

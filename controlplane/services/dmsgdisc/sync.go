@@ -114,7 +114,6 @@ func (s *Service) fetch(ctx context.Context, keys []string) error {
 			s.mirror.drop(pks[i], known[i])
 			continue
 		}
-		it.Key = keys[i]
 		s.take(it)
 	}
 	return nil
@@ -122,27 +121,22 @@ func (s *Service) fetch(ctx context.Context, keys []string) error {
 
 // take puts an item of the store into the mirror. One that is not ours to read is
 // left out.
-func (s *Service) take(it store.Item) *item {
+func (s *Service) take(it store.Item) {
 	pk, err := pkOf(it.Key)
-	if err != nil {
-		return nil
-	}
-	if known := s.mirror.have(pk, it.Version); known != nil {
-		return known
+	if err != nil || s.mirror.have(pk, it.Version) {
+		return
 	}
 	r, err := decodeRecord(it.Value)
 	if err != nil {
 		s.log.Warn().Err(err).Stringer("pk", pk).Msg("entry is left out")
-		return nil
+		return
 	}
 	var e *disc.Entry
 	if len(r.raw) > 0 {
 		if e, err = disc.Parse(r.raw); err != nil {
 			s.log.Warn().Err(err).Stringer("pk", pk).Msg("entry is left out")
-			return nil
+			return
 		}
 	}
-	out := newItem(pk, e, it.Version, it.Expires)
-	s.mirror.put(out)
-	return out
+	s.mirror.put(newItem(pk, e, it.Version, it.Expires))
 }
