@@ -29,34 +29,18 @@ type dmsgPinger struct {
 }
 
 func (p *Program) dmsgPing(cmd *kingpin.CmdClause, f *dmsgFlags) {
-	count := cmd.Flag("count", "How many; 0 is until interrupted.").Short('c').Default("4").Int()
-	interval := cmd.Flag("interval", "From one to the next.").Short('i').Default("1s").Duration()
-	timeout := cmd.Flag("wait", "How long to wait for each answer.").Short('W').Default("5s").Duration()
+	pf := addPingFlags(cmd, "wait", "How long to wait for each answer.", "5s")
 	pk := keyOf(cmd.Arg("pk", "The key.").Required())
-	cmd.Validate(func(*kingpin.CmdClause) error {
-		switch {
-		case *count < 0:
-			return api.ErrBadRequest.With("--count is %d; want 0 or more", *count)
-		case *interval < 0:
-			return api.ErrBadRequest.With("--interval is %v; want 0s or more", *interval)
-		case *timeout <= 0:
-			return api.ErrBadRequest.With("--wait is %v; want more than 0s", *timeout)
-		}
-		return nil
-	})
 	p.do(cmd, func(ctx context.Context) error {
 		n, err := p.network(f)
 		if err != nil {
 			return err
 		}
 		defer n.close()
-		d := dmsgPinger{n: n, timeout: *timeout, s: dmsgPings{pings: pings{PK: *pk, RTTs: []int64{}, Errors: []string{}}}}
+		d := dmsgPinger{n: n, timeout: pf.wait, s: dmsgPings{pings: pings{PK: *pk, RTTs: []int64{}, Errors: []string{}}}}
 		defer d.hangUp()
 		var last error
-		for *count == 0 || d.s.Sent < *count {
-			if d.s.Sent > 0 && !pause(ctx, *interval) {
-				break
-			}
+		for pf.next(ctx, d.s.Sent) {
 			d.s.Sent++
 			if last = d.once(ctx); ctx.Err() != nil {
 				d.s.Sent-- // interrupted, not lost

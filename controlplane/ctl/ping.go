@@ -33,32 +33,50 @@ func (s *pings) add(rtt int64) {
 	s.AvgUS += (rtt - s.AvgUS) / int64(s.Answered)
 }
 
-func (p *Program) ping() {
-	cmd := p.app.Command("ping", "Measure round trips to a visor over the overlay. Ends with 1 if none was answered.")
-	count := cmd.Flag("count", "How many; 0 is until interrupted.").Short('c').Default("4").Int()
-	interval := cmd.Flag("interval", "From one to the next.").Short('i').Default("1s").Duration()
-	timeout := cmd.Flag("timeout", "How long to wait for each answer; why a route does not work is known after 8s.").Short('W').Default("10s").Duration()
-	pk := keyOf(cmd.Arg("pk", "The visor's public key.").Required())
+// pingFlags are the flags of both kinds of pings.
+type pingFlags struct {
+	count    int
+	interval time.Duration
+	wait     time.Duration // for each answer
+}
+
+// addPingFlags adds them to cmd. The one that says how long to wait has the given name,
+// help and default.
+func addPingFlags(cmd *kingpin.CmdClause, wait, help, waitDefault string) *pingFlags {
+	var f pingFlags
+	cmd.Flag("count", "How many; 0 is until interrupted.").Short('c').Default("4").IntVar(&f.count)
+	cmd.Flag("interval", "From one to the next.").Short('i').Default("1s").DurationVar(&f.interval)
+	cmd.Flag(wait, help).Short('W').Default(waitDefault).DurationVar(&f.wait)
 	cmd.Validate(func(*kingpin.CmdClause) error {
 		switch {
-		case *count < 0:
-			return api.ErrBadRequest.With("--count is %d; want 0 or more", *count)
-		case *interval < 0:
-			return api.ErrBadRequest.With("--interval is %v; want 0s or more", *interval)
-		case *timeout <= 0:
-			return api.ErrBadRequest.With("--timeout is %v; want more than 0s", *timeout)
+		case f.count < 0:
+			return api.ErrBadRequest.With("--count is %d; want 0 or more", f.count)
+		case f.interval < 0:
+			return api.ErrBadRequest.With("--interval is %v; want 0s or more", f.interval)
+		case f.wait <= 0:
+			return api.ErrBadRequest.With("--%s is %v; want more than 0s", wait, f.wait)
 		}
 		return nil
 	})
+	return &f
+}
+
+// next says whether there is to be another one after those sent, and waits until it is
+// time for it.
+func (f *pingFlags) next(ctx context.Context, sent int) bool {
+	return (f.count == 0 || sent < f.count) && (sent == 0 || pause(ctx, f.interval))
+}
+
+func (p *Program) ping() {
+	cmd := p.app.Command("ping", "Measure round trips to a visor over the overlay. Ends with 1 if none was answered.")
+	f := addPingFlags(cmd, "timeout", "How long to wait for each answer; why a route does not work is known after 8s.", "10s")
+	pk := keyOf(cmd.Arg("pk", "The visor's public key.").Required())
 	p.call(cmd, func(ctx context.Context, visor *api.Client) error {
 		s := pings{PK: *pk, RTTs: []int64{}, Errors: []string{}}
 		var last error
-		for *count == 0 || s.Sent < *count {
-			if s.Sent > 0 && !pause(ctx, *interval) {
-				break
-			}
+		for f.next(ctx, s.Sent) {
 			s.Sent++
-			if last = p.pingOnce(ctx, visor, &s, *timeout); errors.Is(last, api.ErrNoVisor) || errors.Is(last, api.ErrDenied) {
+			if last = p.pingOnce(ctx, visor, &s, f.wait); errors.Is(last, api.ErrNoVisor) || errors.Is(last, api.ErrDenied) {
 				return last
 			}
 		}
