@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -83,7 +84,7 @@ func start(t testing.TB, args ...string) *Server {
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
-		port := 16000 + int(time.Now().UnixNano()/1000+int64(os.Getpid())*7919)%6000
+		port := 16000 + rand.IntN(6000)
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil {
 			l.Close()
