@@ -344,8 +344,10 @@ func TestRedisSentinelFailover(t *testing.T) {
 		}
 	}
 	master.Kill()
+	// At once: a Watcher that nobody asks for so long tells of the Resync alone.
+	kinds(t, w, store.Lost)
 	eventually(t, "after the failover", puts(s, "after"))
-	kinds(t, w, store.Lost, store.Resync)
+	kinds(t, w, store.Resync)
 	for _, k := range append(keys, "after") {
 		if it, err := s.Get(t.Context(), k); err != nil || string(it.Value) != k {
 			t.Fatalf("Get(%q) = %q, %v", k, it.Value, err)
