@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/skyminer/skywire/bench/run"
+	"github.com/skyminer/skywire/controlplane/cli"
 	"github.com/skyminer/skywire/controlplane/services"
 )
 
@@ -55,7 +56,7 @@ func discServe(ctx context.Context, cfg discConfig, ready func()) (_ struct{}, e
 	case code := <-served:
 		return struct{}{}, fmt.Errorf("disc: the service ended early, with exit code %d", code)
 	}
-	if code := <-served; code != services.ExitOK {
+	if code := <-served; code != cli.ExitOK {
 		return struct{}{}, fmt.Errorf("disc: the service ended with exit code %d", code)
 	}
 	return struct{}{}, nil

@@ -15,7 +15,9 @@ import (
 	"sync"
 
 	"github.com/alecthomas/kingpin/v2"
+
 	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/controlplane/cli"
 	"github.com/skyminer/skywire/controlplane/visor/config"
 )
 
@@ -50,10 +52,7 @@ func New(out, errw io.Writer, version, defaultSocket string) *Program {
 		defaultSocket = config.Socket()
 	}
 	p := &Program{in: os.Stdin, out: out, err: errw}
-	p.app = kingpin.New("skyctl", "Make keys and configurations, and command a running visor.")
-	p.app.UsageWriter(out).ErrorWriter(errw).Version(version)
-	p.app.Terminate(func(code int) { panic(exit(code)) })
-	p.app.HelpFlag.Short('h')
+	p.app = cli.New("skyctl", "Make keys and configurations, and command a running visor.", version, out, errw)
 	p.app.Flag("socket", "The visor's API socket (environment: SKYWIRE_SOCKET).").PlaceHolder("PATH").Default(defaultSocket).StringVar(&p.socket)
 	p.app.Flag("json", "Print JSON in place of tables.").BoolVar(&p.json)
 	p.keygen()
@@ -71,9 +70,6 @@ func New(out, errw io.Writer, version, defaultSocket string) *Program {
 // Application returns the description of the command line, for the reference.
 func (p *Program) Application() *kingpin.Application { return p.app }
 
-// exit leaves kingpin, which wants to end the process after --help.
-type exit int
-
 // A failed error is one of a command, not of the command line.
 type failed struct{ error }
 
@@ -81,22 +77,16 @@ func (f failed) Unwrap() error { return f.error }
 
 // Main runs skyctl with args, without the program's name, and returns its exit
 // code. It may be called once. ctx ends what takes long.
-func (p *Program) Main(ctx context.Context, args []string) (code int) {
-	defer func() {
-		if r := recover(); r != nil {
-			e, ok := r.(exit)
-			if !ok {
-				panic(r)
-			}
-			code = int(e)
-		}
-	}()
+func (p *Program) Main(ctx context.Context, args []string) int {
 	p.ctx = ctx
-	_, err := p.app.Parse(completing(args))
+	_, err := cli.Parse(p.app, completing(args))
+	var exit cli.Exit
 	var f failed
 	switch {
 	case err == nil:
 		return ExitOK
+	case errors.As(err, &exit):
+		return int(exit)
 	case !errors.As(err, &f):
 		p.complain(api.ErrBadRequest.With("%v; try \"skyctl --help\"", err))
 		return ExitUsage

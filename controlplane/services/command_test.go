@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/skyminer/skywire/controlplane/cli"
 	"github.com/skyminer/skywire/controlplane/dmsg"
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
@@ -70,7 +71,7 @@ func run(t *testing.T, args ...string) *logLines {
 	go func() { done <- NewCommand(&log, &log, "v0", false).Main(ctx, args) }()
 	t.Cleanup(func() {
 		cancel()
-		if code := <-done; code != ExitOK {
+		if code := <-done; code != cli.ExitOK {
 			t.Errorf("skysvc %v: exit code %d, log %s", args, code, log.lines)
 		}
 	})
@@ -181,22 +182,22 @@ func TestCommandLine(t *testing.T) {
 		code int
 		want string
 	}{
-		{"--help", ExitOK, "dmsgdisc"},
-		{"dmsgdisc --help", ExitOK, "--store=URL"},
-		{"--version", ExitOK, "v0"},
-		{"", ExitOK, "usage: skysvc"},
-		{"nothing", ExitUsage, `try "skysvc --help"`},
-		{"dmsgdisc --nothing", ExitUsage, "unknown long flag"},
-		{"dmsgdisc", ExitFailed, "--store is missing: where entries are kept"},
-		{"dmsgdisc --store x --addr y", ExitFailed, `--addr is "y"; want host:port`},
-		{"dmsgdisc --store bolt:///nowhere/at/all.db", ExitFailed, "/nowhere/at/all.db"},
-		{"dmsgdisc --store ftp://x", ExitFailed, "ftp"},
-		{"dmsgdisc --store redis://127.0.0.1:1", ExitFailed, "not available"},
-		{"dmsgdisc --addr " + taken.Addr().String() + " --store " + db, ExitFailed, "cannot serve at " + taken.Addr().String()},
-		{"dmsgdisc --secret-key-file /nowhere/key --store " + db, ExitFailed, "open /nowhere/key: no such file"},
-		{"dmsgdisc --config /nowhere/file", ExitFailed, "/nowhere/file"},
-		{"dmsgdisc --config " + file, ExitFailed, `disc.json:1:35: unknown key "adr"; did you mean "addr"?`},
-		{"dmsgdisc --check --store " + db, ExitOK, "the configuration is fine"},
+		{"--help", cli.ExitOK, "dmsgdisc"},
+		{"dmsgdisc --help", cli.ExitOK, "--store=URL"},
+		{"--version", cli.ExitOK, "v0"},
+		{"", cli.ExitOK, "usage: skysvc"},
+		{"nothing", cli.ExitUsage, `try "skysvc --help"`},
+		{"dmsgdisc --nothing", cli.ExitUsage, "unknown long flag"},
+		{"dmsgdisc", cli.ExitFailed, "--store is missing: where entries are kept"},
+		{"dmsgdisc --store x --addr y", cli.ExitFailed, `--addr is "y"; want host:port`},
+		{"dmsgdisc --store bolt:///nowhere/at/all.db", cli.ExitFailed, "/nowhere/at/all.db"},
+		{"dmsgdisc --store ftp://x", cli.ExitFailed, "ftp"},
+		{"dmsgdisc --store redis://127.0.0.1:1", cli.ExitFailed, "not available"},
+		{"dmsgdisc --addr " + taken.Addr().String() + " --store " + db, cli.ExitFailed, "cannot serve at " + taken.Addr().String()},
+		{"dmsgdisc --secret-key-file /nowhere/key --store " + db, cli.ExitFailed, "open /nowhere/key: no such file"},
+		{"dmsgdisc --config /nowhere/file", cli.ExitFailed, "/nowhere/file"},
+		{"dmsgdisc --config " + file, cli.ExitFailed, `disc.json:1:35: unknown key "adr"; did you mean "addr"?`},
+		{"dmsgdisc --check --store " + db, cli.ExitOK, "the configuration is fine"},
 	}
 	for _, tt := range tests {
 		var out logLines

@@ -10,22 +10,17 @@ import (
 	"path/filepath"
 
 	"github.com/alecthomas/kingpin/v2"
-	"github.com/rs/zerolog"
 
+	"github.com/skyminer/skywire/controlplane/cli"
 	"github.com/skyminer/skywire/controlplane/conf"
 	"github.com/skyminer/skywire/dataplane/cipher"
-)
-
-// Exit codes.
-const (
-	ExitOK     = 0
-	ExitFailed = 1 // it stopped because of an error, or did not start
-	ExitUsage  = 2 // the command line is wrong
 )
 
 // DefaultFile is where the configuration is unless the command line says otherwise:
 // in the working directory, as for a service that has one of its own.
 const DefaultFile = "skydmsg.json"
+
+const runName = "run" // of a command
 
 // A Command is the command line of skydmsg.
 type Command struct {
@@ -34,7 +29,6 @@ type Command struct {
 	err     io.Writer
 	version string
 	color   bool
-	ctx     context.Context
 
 	run struct {
 		file, keyFile, listen, health, level       string
@@ -52,10 +46,7 @@ type Command struct {
 // that a person is looking, coloured text.
 func NewCommand(out, errw io.Writer, version string, color bool) *Command {
 	c := &Command{out: out, err: errw, version: version, color: color}
-	c.app = kingpin.New("skydmsg", "Run a dmsg relay: a server that joins streams between clients, which both only need to reach it.")
-	c.app.UsageWriter(out).ErrorWriter(errw).Version(version)
-	c.app.Terminate(func(code int) { panic(exit(code)) })
-	c.app.HelpFlag.Short('h')
+	c.app = cli.New("skydmsg", "Run a dmsg relay: a server that joins streams between clients, which both only need to reach it.", version, out, errw)
 	c.runCommand()
 	c.configCommand()
 	return c
@@ -64,52 +55,20 @@ func NewCommand(out, errw io.Writer, version string, color bool) *Command {
 // Application returns the description of the command line, for the reference.
 func (c *Command) Application() *kingpin.Application { return c.app }
 
-// exit leaves kingpin, which wants to end the process after --help.
-type exit int
-
-// A failed error is one of a command, not of the command line.
-type failed struct{ error }
-
-func (f failed) Unwrap() error { return f.error }
-
 // Main runs skydmsg with args, without the program's name, until ctx ends, and
 // returns its exit code. It may be called once.
-func (c *Command) Main(ctx context.Context, args []string) (code int) {
-	defer func() {
-		if r := recover(); r != nil {
-			e, ok := r.(exit)
-			if !ok {
-				panic(r)
-			}
-			code = int(e)
+func (c *Command) Main(ctx context.Context, args []string) int {
+	return cli.Main(c.app, args, c.err, func(command string) error {
+		if command == runName {
+			return c.doRun(ctx)
 		}
-	}()
-	c.ctx = ctx
-	_, err := c.app.Parse(args)
-	var f failed
-	switch {
-	case err == nil:
-		return ExitOK
-	case !errors.As(err, &f):
-		fmt.Fprintf(c.err, "skydmsg: %v; try \"skydmsg --help\"\n", err)
-		return ExitUsage
-	}
-	fmt.Fprintf(c.err, "skydmsg: %v\n", f.error)
-	return ExitFailed
-}
-
-func do(cmd *kingpin.CmdClause, f func() error) {
-	cmd.Action(func(*kingpin.ParseContext) error {
-		if err := f(); err != nil {
-			return failed{err}
-		}
-		return nil
+		return c.doGen()
 	})
 }
 
 func (c *Command) runCommand() {
 	r := &c.run
-	cmd := c.app.Command("run", "Run the relay, from a configuration file or, with --secret-key-file, from flags alone. Flags override the file. It stops at SIGINT or SIGTERM, once its clients have moved, and at once at a second one.")
+	cmd := c.app.Command(runName, "Run the relay, from a configuration file or, with --secret-key-file, from flags alone. Flags override the file. It stops at SIGINT or SIGTERM, once its clients have moved, and at once at a second one.")
 	cmd.Flag("config", "The configuration file.").Short('c').PlaceHolder("FILE").Default(DefaultFile).IsSetByUser(&r.fileSet).StringVar(&r.file)
 	cmd.Flag("secret-key-file", "Run without a configuration file, with the secret key in this file.").PlaceHolder("FILE").StringVar(&r.keyFile)
 	cmd.Flag("addr", "Where to listen, [host]:port.").PlaceHolder("ADDR").StringVar(&r.listen)
@@ -120,7 +79,6 @@ func (c *Command) runCommand() {
 	cmd.Flag("auth", "The discovery's pass-phrase for official relays.").PlaceHolder("TEXT").StringVar(&r.passphrase)
 	cmd.Flag("log-level", "debug, info, warn or error.").PlaceHolder("LEVEL").EnumVar(&r.level, "debug", "info", "warn", "error")
 	cmd.Flag("check", "Say everything that is wrong with the configuration, and end.").BoolVar(&r.checkIt)
-	do(cmd, c.doRun)
 }
 
 // settings returns the configuration that file and flags make together.
@@ -164,7 +122,7 @@ func (c *Command) settings() (Config, cipher.SecKey, error) {
 	return cfg, sk, cfg.Validate()
 }
 
-func (c *Command) doRun() error {
+func (c *Command) doRun(ctx context.Context) error {
 	cfg, sk, err := c.settings()
 	if err != nil {
 		return err
@@ -176,19 +134,15 @@ func (c *Command) doRun() error {
 		}
 		return err
 	}
-	level, err := zerolog.ParseLevel(cfg.LogLevel)
+	log, err := cli.Logger(c.err, c.color, cfg.LogLevel)
 	if err != nil {
 		return err
 	}
-	w := c.err
-	if c.color {
-		w = zerolog.ConsoleWriter{Out: c.err, TimeFormat: "15:04:05.000"}
-	}
-	d, err := New(Options{Config: cfg, SecretKey: sk, Version: c.version, Log: zerolog.New(w).Level(level).With().Timestamp().Logger()})
+	d, err := New(Options{Config: cfg, SecretKey: sk, Version: c.version, Log: log})
 	if err != nil {
 		return err
 	}
-	return d.Run(c.ctx)
+	return d.Run(ctx)
 }
 
 func (c *Command) configCommand() {
@@ -202,7 +156,6 @@ func (c *Command) configCommand() {
 	gen.Flag("health-addr", "Where to serve /health and /metrics; empty for nowhere.").PlaceHolder("ADDR").Default(def.HealthAddress).StringVar(&g.health)
 	gen.Flag("discovery", "URL of the discovery to register at; needs --public-addr.").PlaceHolder("URL").StringVar(&g.discovery)
 	gen.Flag("public-addr", "The host:port at which clients reach the relay.").PlaceHolder("ADDR").StringVar(&g.public)
-	do(gen, c.doGen)
 }
 
 func (c *Command) doGen() error {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/skyminer/skywire/controlplane/cli"
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -32,16 +33,16 @@ func TestCommand(t *testing.T) {
 		code      int
 		out, errs string
 	}{
-		{"run --config " + file, ExitFailed, "", "skydmsg config gen --out " + file},
-		{"config gen --out " + file + " --discovery http://d", ExitFailed, "", "public_address: is empty"},
-		{"config gen --out " + file, ExitOK, "start it with\n  skydmsg run --config " + file, ""},
-		{"config gen --out " + file, ExitFailed, "", "exists; choose another file"},
-		{"config gen --force --out " + file, ExitOK, "wrote", ""},
-		{"run --check --config " + file, ExitOK, "the configuration is fine", ""},
-		{"run --check --addr nowhere --config " + file, ExitFailed, "", `local_address: is "nowhere"`},
-		{"run --secret-key-file x --config " + file, ExitFailed, "", "exclude each other"},
-		{"walk", ExitUsage, "", `try "skydmsg --help"`},
-		{"--version", ExitOK, "v1", ""},
+		{"run --config " + file, cli.ExitFailed, "", "skydmsg config gen --out " + file},
+		{"config gen --out " + file + " --discovery http://d", cli.ExitFailed, "", "public_address: is empty"},
+		{"config gen --out " + file, cli.ExitOK, "start it with\n  skydmsg run --config " + file, ""},
+		{"config gen --out " + file, cli.ExitFailed, "", "exists; choose another file"},
+		{"config gen --force --out " + file, cli.ExitOK, "wrote", ""},
+		{"run --check --config " + file, cli.ExitOK, "the configuration is fine", ""},
+		{"run --check --addr nowhere --config " + file, cli.ExitFailed, "", `local_address: is "nowhere"`},
+		{"run --secret-key-file x --config " + file, cli.ExitFailed, "", "exclude each other"},
+		{"walk", cli.ExitUsage, "", `try "skydmsg --help"`},
+		{"--version", cli.ExitOK, "v1", ""},
 	}
 	for _, tt := range tests {
 		code, out, errs := run(strings.Fields(tt.args)...)
