@@ -23,15 +23,12 @@ import (
 
 	"github.com/skyminer/skywire/bench/run"
 	"github.com/skyminer/skywire/bench/scenario"
+	"github.com/skyminer/skywire/controlplane/cli"
 )
 
-// Exit codes of Main.
-const (
-	exitOK          = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitInterrupted = 130 // 128 + SIGINT, as shells have it
-)
+// exitInterrupted is what Main returns besides the codes of package cli: 128 + SIGINT,
+// as shells have it.
+const exitInterrupted = 130
 
 const about = `Benchmarks of Skywire, in network namespaces that are made and removed again.
 
@@ -53,59 +50,48 @@ type program struct {
 	config  string // of a role
 }
 
-// exit leaves kingpin, which wants to end the process after --help and --version.
-type exit int
-
 // Main runs skybench of the given version with the arguments after the program's name
 // and returns its exit code: 0, 1 if the run failed, 2 for wrong usage, 130 if
 // interrupted.
-func Main(args []string, version string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
-	defer func() {
-		if r := recover(); r != nil {
-			e, ok := r.(exit)
-			if !ok {
-				panic(r)
-			}
-			code = int(e)
-		}
-	}()
+func Main(args []string, version string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, options: run.DefaultOptions()}
-	app := p.commands()
-	app.ErrorWriter(stderr).UsageWriter(stdout).Version(version).Terminate(func(code int) { panic(exit(code)) })
+	app := cli.New("skybench", about, version, stdout, stderr)
+	p.commands(app)
 	if len(args) == 0 {
 		app.UsageWriter(stderr).Usage(nil)
-		return exitUsage
+		return cli.ExitUsage
 	}
-	command, err := app.Parse(args)
-	if err != nil {
+	command, err := cli.Parse(app, args)
+	var exit cli.Exit
+	switch {
+	case errors.As(err, &exit):
+		return int(exit)
+	case err != nil:
 		fmt.Fprintf(stderr, "skybench: %v, try --help\n", err)
-		return exitUsage
+		return cli.ExitUsage
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal does not wait for the cleaning up
 	switch err := p.do(ctx, command); {
 	case err == nil:
-		return exitOK
+		return cli.ExitOK
 	case ctx.Err() != nil:
 		fmt.Fprintln(stderr, "skybench: interrupted")
 		return exitInterrupted
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(stderr, err)
-		return exitUsage
+		return cli.ExitUsage
 	default:
 		fmt.Fprintln(stderr, err)
-		return exitFailed
+		return cli.ExitFailed
 	}
 }
 
 var errUsage = errors.New("skybench: wrong usage")
 
 // commands declares the command line.
-func (p *program) commands() *kingpin.Application {
-	app := kingpin.New("skybench", about)
-	app.HelpFlag.Short('h')
-
+func (p *program) commands(app *kingpin.Application) {
 	list := app.Command("list", "List the scenarios.")
 	list.Flag("json", "Print JSON.").BoolVar(&p.json)
 
@@ -129,7 +115,6 @@ func (p *program) commands() *kingpin.Application {
 		c.Flag("profile", "File for the CPU profile.").StringVar(&p.profile)
 		c.Arg("config", "JSON.").Required().StringVar(&p.config)
 	}
-	return app
 }
 
 // common adds what all measuring commands have.

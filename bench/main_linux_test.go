@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/skyminer/skywire/controlplane/cli"
 )
 
 func TestUsage(t *testing.T) {
@@ -14,17 +16,17 @@ func TestUsage(t *testing.T) {
 		stdout string // is in it; empty: nothing at all
 		stderr string
 	}{
-		{"list", "list", exitOK, "limit  ", ""},
-		{"version", "--version", exitOK, "v1.2", ""},
-		{"help", "--help", exitOK, "usage: skybench", ""},
-		{"list as JSON", "list --json", exitOK, `"name":"limit"`, ""},
-		{"nothing", "", exitUsage, "", "usage: skybench [<flags>] <command>"},
-		{"no such scenario", "run nonsense", exitUsage, "", `no scenario "nonsense", there are limit`},
-		{"no such command", "dance", exitUsage, "", "try --help"},
-		{"no such flag", "run limit --fast", exitUsage, "", "--fast"},
-		{"no such transport", "run limit --transport tcp", exitUsage, "", "stcpr"},
-		{"bad values", "run limit --pairs 0 --seconds 0", exitUsage, "", "pairs: 0"},
-		{"role with a broken config", "limit-tx {", exitFailed, "", "limit-tx"},
+		{"list", "list", cli.ExitOK, "limit  ", ""},
+		{"version", "--version", cli.ExitOK, "v1.2", ""},
+		{"help", "--help", cli.ExitOK, "usage: skybench", ""},
+		{"list as JSON", "list --json", cli.ExitOK, `"name":"limit"`, ""},
+		{"nothing", "", cli.ExitUsage, "", "usage: skybench [<flags>] <command>"},
+		{"no such scenario", "run nonsense", cli.ExitUsage, "", `no scenario "nonsense", there are limit`},
+		{"no such command", "dance", cli.ExitUsage, "", "try --help"},
+		{"no such flag", "run limit --fast", cli.ExitUsage, "", "--fast"},
+		{"no such transport", "run limit --transport tcp", cli.ExitUsage, "", "stcpr"},
+		{"bad values", "run limit --pairs 0 --seconds 0", cli.ExitUsage, "", "pairs: 0"},
+		{"role with a broken config", "limit-tx {", cli.ExitFailed, "", "limit-tx"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
