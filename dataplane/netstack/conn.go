@@ -38,6 +38,8 @@ type Conn struct {
 	floor   atomic.Int64 // shortest round trip so far, in ns; 0 for none
 	stalled int          // how often tend found it without a window; tend's own
 
+	rack rackSwitch
+
 	rd struct {
 		side
 		dst    tcpip.SliceWriter
@@ -66,6 +68,7 @@ func (s *Stack) newConn(ep tcpip.Endpoint, wq *waiter.Queue, local, remote Addr)
 	c.entry.Init(c, waiter.ReadableEvents|waiter.WritableEvents|waiter.EventHUp|waiter.EventErr)
 	wq.EventRegister(&c.entry)
 
+	c.rack.attach(ep)
 	so := ep.SocketOptions()
 	so.SetDelayOption(false) // no Nagle: who writes small wants it sent
 	so.SetKeepAlive(true)

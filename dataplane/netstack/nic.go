@@ -83,6 +83,9 @@ func (n *nic) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 			n.drops.add(DropProto, 1) // neighbour discovery and the like
 			continue
 		}
+		if r, ok := pkt.Owner.(*rackSwitch); ok && pkt.Data().Size() > 0 {
+			r.leaves(header.TCP(pkt.TransportHeader().Slice()), pkt.Data().Size())
+		}
 		if d := ip.DestinationAddress(); peer == nil || d != dst {
 			var ok bool
 			if peer, ok = n.net.Lookup(d.As16()); !ok {
