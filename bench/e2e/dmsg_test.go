@@ -93,7 +93,7 @@ func (x *relay) at(wire *topo.Link) func(*config.Config) {
 //
 //	A ── R ── C
 func TestDmsgLink(t *testing.T) {
-	r := chain(t, 4*time.Minute, 3)
+	r := chain(t, 2*time.Minute, 3)
 	x := r.relay(1)
 	a, c := r.visor(0, x.at(r.net.Links[0])), r.visor(2, x.at(r.net.Links[1]))
 	r.eventually(10*time.Second, "the visors do not find the relay", func() bool {
@@ -120,38 +120,23 @@ func TestDmsgLink(t *testing.T) {
 	t.Logf("%d MiB each way at once in %v", size>>20, time.Since(start).Round(time.Millisecond))
 	testDatagrams(t, a, c)
 
+	file := a.send(toC, endless)
 	received := func(limit time.Duration) {
 		t.Helper()
 		want := s.received.Load() + 4<<20
 		r.eventually(limit, "nothing arrives", func() bool { return s.received.Load() > want })
 	}
-	// outlives kills the relay for a moment in the middle of a file and reports whether
-	// the file goes on.
-	outlives := func() bool {
-		file := a.send(toC, endless)
-		received(10 * time.Second)
-		x.kill()
-		start = time.Now()
-		x.start()
-		for want := s.received.Load() + 4<<20; s.received.Load() <= want; time.Sleep(50 * time.Millisecond) {
-			if time.Since(start) > 20*time.Second {
-				file.stop.Store(true)
-				return false
-			}
-		}
-		t.Logf("the file goes on %v after the relay", time.Since(start).Round(time.Millisecond))
-		if err := file.finish(); err != nil {
-			t.Error(err)
-		}
-		return true
-	}
-	// Once in some ten runs it does not, though the link is up again on both sides; the
-	// cause is not known. One of three is what holds today.
-	if !outlives() && !outlives() && !outlives() {
-		t.Error("of three files none went on after the relay was back")
+	received(10 * time.Second)
+	x.kill()
+	start = time.Now()
+	x.start()
+	received(10 * time.Second)
+	t.Logf("the file goes on %v after the relay", time.Since(start).Round(time.Millisecond))
+	if err := file.finish(); err != nil {
+		t.Error(err)
 	}
 
-	file := a.send(toC, endless)
+	file = a.send(toC, endless)
 	received(10 * time.Second)
 	start = time.Now()
 	x.kill()
