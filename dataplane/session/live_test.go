@@ -183,6 +183,52 @@ func TestRekeyUnderLoad(t *testing.T) {
 	}
 }
 
+// TestTickSparesNewKeys: a tick between the moments in which a handshake bound its
+// route and in which its keys were installed took them for old ones and unbound it, so
+// all that came under them was dropped.
+func TestTickSparesNewKeys(t *testing.T) {
+	nodes := newNodes(t, 3, nodeOptions{limits: shortLimits(200 * time.Millisecond)})
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	connect(t, a, b)
+	connect(t, b, c)
+	join(t, 100, a, b, c)
+	ends := [2]*Session{a.dial(c), c.dial(a)}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, s := range ends {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				s.mu.Lock()
+				for _, r := range s.routes {
+					r.forget(ns(s.m.links.Now()))
+				}
+				s.mu.Unlock()
+			}
+		})
+	}
+	keys := map[*epoch]bool{}
+	eventually(t, "twenty sets of keys", func() bool {
+		for _, s := range ends {
+			if ep := s.ring.SendEpoch(ns(a.links.Now())); ep != nil {
+				keys[ep] = true
+			}
+		}
+		return len(keys) >= 40 // both ends'
+	})
+	close(stop)
+	wg.Wait()
+	for _, n := range []*node{a, c} {
+		if d := n.drops(); d["bind"]+d["unbound"] != 0 {
+			t.Errorf("drops: %v", d)
+		}
+	}
+}
+
 // TestNumbersAreNeverReused lets senders run through rekeys and collects every
 // (keys, route id, number) that they use.
 func TestNumbersAreNeverReused(t *testing.T) {

@@ -241,12 +241,13 @@ func (s *Session) answerHandshake(r *route, msg []byte) {
 		return
 	}
 	ep, err := s.newEpoch(hs, phase, r)
-	if err != nil || !s.bindFirst(r, ep, h.route) {
+	if err != nil {
 		s.m.drops.add(DropHandshake)
 		return
 	}
 	s.ring.InstallResponder(ep, ns(now))
 	s.phases.add(phase) // after Install, which may have dropped an older one of ours
+	s.bindFirst(r, ep, h.route)
 	k.next.Store(now + int64(s.m.cfg.Limits.ConfirmWithin))
 	s.m.send(func(tx *link.Tx, _ *scratch) { r.sendMessage(tx, 0, answer) })
 }
@@ -273,12 +274,13 @@ func (s *Session) finishHandshake(r *route, msg []byte) {
 		return
 	}
 	ep, err := s.newEpoch(hs, uint32(h.phase), r)
-	if err != nil || !s.bindFirst(r, ep, h.route) {
+	if err != nil {
 		s.m.drops.add(DropHandshake)
 		return
 	}
 	s.phases.add(uint32(h.phase))
 	s.ring.InstallInitiator(ep, ns(now))
+	s.bindFirst(r, ep, h.route)
 	s.adopt(ep)
 	k.next.Store(now) // NeedRekey says when
 	s.m.log.Debug().Stringer("peer", s.peer).Dur("took", ns(now)-began).Msg("session keys agreed")
@@ -293,9 +295,11 @@ func (s *Session) newEpoch(hs *noise.Handshake, phase uint32, first *route) (*ep
 	return noise.NewEpoch(keys, phase, phase, epochState{first: first}), nil
 }
 
-// bindFirst binds the peer's route id on the route that the handshake ran over.
-func (s *Session) bindFirst(r *route, ep *epoch, id uint32) bool {
+// bindFirst binds the peer's route id on the route that the handshake ran over. The keys
+// are in the ring already, or a tick would take the binding for one of old keys and
+// forget it; and the peer does not have them yet, or has not been told that we do.
+func (s *Session) bindFirst(r *route, ep *epoch, id uint32) {
 	r.recvMu.Lock()
 	defer r.recvMu.Unlock()
-	return r.claim(ep, &recvState{epoch: ep, id: id, linked: r.direct != nil}) == nil
+	_ = r.claim(ep, &recvState{epoch: ep, id: id, linked: r.direct != nil}) // the first one under these keys
 }
