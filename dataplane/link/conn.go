@@ -74,6 +74,7 @@ type connState struct {
 	began  int64          // of the present attempts to connect
 	// despaired says that those attempts count as failed, though they go on.
 	despaired bool
+	silent    bool       // a connection for one of them came about, and nobody answered on it
 	next      int64      // when to try again
 	wait      int64      // present pace of attempts
 	offer     offer      // the peer's
@@ -107,7 +108,7 @@ func (l *Link) shakeRetry() int64 { return max(rekeyRetry, 3*l.rtt.Load()) }
 func (l *Link) despair(now int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.state.ours != nil && !l.Up() && !l.state.despaired && now-l.state.began > patience {
+	if (l.state.ours != nil || l.state.silent) && !l.Up() && !l.state.despaired && now-l.state.began > patience {
 		l.state.despaired = true
 		l.outcome(l.noAnswer())
 	}
@@ -264,7 +265,8 @@ func (l *Link) resetAddr() {
 
 // startOver begins a series of attempts to connect. Called with l.mu held.
 func (l *Link) startOver(now int64) {
-	l.state.began, l.state.next, l.state.wait, l.state.despaired = now, now, retryFirst, false
+	l.state.began, l.state.next, l.state.wait = now, now, retryFirst
+	l.state.despaired, l.state.silent = false, false
 }
 
 // forgetTimestamp drops what we know of the neighbour's handshake clock, unless

@@ -138,7 +138,8 @@ type openError struct{ error }
 func (e *openError) Unwrap() error { return e.error }
 
 // failed ends the attempt that began then. That nobody answered is said only after
-// some patience: both ends may have called at once.
+// some patience, by despair if no attempt ends just then: both ends may have called at
+// once.
 func (l *Link) failed(err error, began int64) {
 	now := l.e.tick()
 	l.mu.Lock()
@@ -156,6 +157,8 @@ func (l *Link) failed(err error, began int64) {
 	case now-l.state.began > patience:
 		l.state.despaired = true
 		l.outcome(l.noAnswer())
+	default:
+		l.state.silent = true
 	}
 }
 

@@ -194,7 +194,7 @@ func TestTCPWrongKey(t *testing.T) {
 	a, b := tcpNode(t, nil), tcpNode(t, nil)
 	other, _ := cipher.GenerateKeyPair()
 	l := addTCP(t, a, other, b.TCPAddr())
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	if err := l.WaitUp(ctx); !errors.Is(err, ErrNoAnswer) {
 		t.Fatalf("WaitUp: %v, want ErrNoAnswer", err)

@@ -48,11 +48,11 @@ func (e *Engine) runTimer(ctx context.Context) error {
 func (e *Engine) lookAfter(l *Link, now int64) (handshake bool) {
 	l.keys.Sweep(time.Duration(now))
 	if !l.Up() {
+		l.despair(now)
 		if l.typ != SUDPH {
 			l.connectStreamDue(now)
 			return false
 		}
-		l.despair(now)
 		return l.wantsHandshake(now)
 	}
 	silent := now - l.lastRecv.Load()
