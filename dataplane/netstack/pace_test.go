@@ -1,8 +1,6 @@
 package netstack
 
 import (
-	"context"
-	"io"
 	"testing"
 	"time"
 )
@@ -137,31 +135,6 @@ func TestPacerBound(t *testing.T) {
 			t.Fatalf("step %d: wait for %v", i, wait)
 		}
 		now = now.Add(time.Duration(i%5) * time.Millisecond) // also not at all
-	}
-}
-
-// TestSlowStartLosesLittle: slow start lost a queue full of packets, and repairing that
-// many took gVisor minutes.
-func TestSlowStartLosesLittle(t *testing.T) {
-	const size = 20 << 20
-	p := newPair(t, fault{delay: 100 * time.Millisecond, bytesPerSec: 12.5e6, queue: 2.5e6})
-	c, s := join(t, p)
-	go func() {
-		io.Copy(c, random(1, size))
-		c.CloseWrite()
-	}()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { c.Abort() })()
-	if n, err := io.Copy(io.Discard, s); n != size || err != nil {
-		t.Fatalf("read %d bytes, %v", n, err)
-	}
-	c.Close()
-	s.Close()
-	p.ab.mu.Lock()
-	defer p.ab.mu.Unlock()
-	if p.ab.lost > p.ab.sent/100 {
-		t.Errorf("the queue had no room for %d of %d packets", p.ab.lost, p.ab.sent)
 	}
 }
 
