@@ -52,10 +52,13 @@ func (n *Neighbour) matches(p *port) bool {
 // InLabel leaves to neighbour Out under OutLabel.
 type RuleSpec struct {
 	In       Neighbour
-	InLabel  packet.Label // 1..packet.MaxStaticLabel, or 0: give one out
+	InLabel  packet.Label // 1..packet.MaxStaticLabel, one of Engine.Reserve for In, or 0: give one out
 	Out      Neighbour
 	OutLabel packet.Label  // what Out gave out
 	TTL      time.Duration // without a probe passing; 0: for ever
+	// Turn lets In and Out be the same neighbour: a route that comes back, to measure a
+	// part of a longer one.
+	Turn bool
 }
 
 // A DeliverSpec describes the end of a route: what arrives from neighbour In

@@ -50,6 +50,9 @@ type Config struct {
 	// STUN, if not nil, takes datagrams whose first byte says STUN. It runs on a
 	// packet worker; the datagram is borrowed.
 	STUN func(datagram []byte, from netip.AddrPort)
+	// OnLink, if not nil, hears of links that come up and go down, in order and one at
+	// a time, after the Handler has; why is nil when up. It must return quickly.
+	OnLink func(l *Link, up bool, why error)
 	// IO is copied into the socket group's configuration: offload switches for
 	// tests and bad network cards. Addr, Workers, Steer and Log are set here.
 	IO  udpio.Config

@@ -16,6 +16,9 @@ const Net = "skynet"
 type Addr struct {
 	PK   cipher.PubKey
 	Port uint16
+	// Class is the set of routes that leads there, 0 for the ordinary one. It is no part
+	// of the text form: it means something here only.
+	Class uint32
 }
 
 // Network returns "skynet".

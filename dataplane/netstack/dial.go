@@ -39,6 +39,16 @@ func (s *Stack) Dial(ctx context.Context, pk cipher.PubKey, port uint16) (net.Co
 	}
 }
 
+// DialClass is Dial over the routes of one class.
+func (s *Stack) DialClass(ctx context.Context, pk cipher.PubKey, class uint32, port uint16) (net.Conn, error) {
+	return nil, errors.New("not yet")
+}
+
+// DialPacketClass is DialPacket over the routes of one class.
+func (s *Stack) DialPacketClass(ctx context.Context, pk cipher.PubKey, class uint32, port uint16) (net.Conn, error) {
+	return nil, errors.New("not yet")
+}
+
 // connect does TCP's handshake.
 func (s *Stack) connect(ctx context.Context, remote Addr) (*Conn, error) {
 	var wq waiter.Queue

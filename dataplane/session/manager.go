@@ -44,7 +44,10 @@ type Config struct {
 	// Mux spreads the flows of a session over all its good routes. Otherwise the
 	// best one is used and the others stand by.
 	Mux bool
-	Log zerolog.Logger
+	// OnRoute, if not nil, hears what becomes of routes, one event at a time and from
+	// the ticker: it must return quickly, and may call the Manager.
+	OnRoute func(RouteInfo, RouteEvent)
+	Log     zerolog.Logger
 }
 
 // A Manager keeps a visor's sessions. All methods are safe for concurrent use.
@@ -143,6 +146,14 @@ func (m *Manager) Session(pk cipher.PubKey) (*Session, bool) {
 // dialPatience is how long Dial waits for links and handshakes that are not there:
 // longer than the second retry of either.
 const dialPatience = 8 * time.Second
+
+// DialClass is Dial for the routes of one class.
+func (m *Manager) DialClass(ctx context.Context, pk cipher.PubKey, class uint32) (*Session, error) {
+	return nil, errors.New("not yet")
+}
+
+// SetMux spreads the flows to pk over all good routes of a class, or no longer.
+func (m *Manager) SetMux(pk cipher.PubKey, class uint32, on bool) {}
 
 // Dial waits until packets can be sent to pk and returns its session. A peer that
 // nobody knows a way to fails at once.

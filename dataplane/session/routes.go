@@ -22,6 +22,13 @@ type RouteSpec struct {
 	In       forward.Neighbour
 	InLabel  packet.Label  // 1..packet.MaxStaticLabel, or 0: give one out
 	TTL      time.Duration // of the incoming rule, without a probe; 0: for ever
+
+	// Class is whose streams the route carries; 0 is everybody's. Both ends of a route
+	// have to say the same.
+	Class uint32
+	// Answer leaves the first move to the other end: it has asked for the route, and
+	// begins once its own end is there.
+	Answer bool
 }
 
 // RouteInfo is a snapshot of a route for people and for metrics.
@@ -34,6 +41,9 @@ type RouteInfo struct {
 	MTU   int  // bytes of the largest route packet
 	RTT   time.Duration
 	Share float64 // of new flows among routes in use, 0..1; by what it delivers
+
+	LossPPM int64   // of our data packets, by what the other end says has arrived; smoothed
+	Mbps    float64 // of our data that arrives there; smoothed over the last seconds of sending
 
 	TxPackets, TxBytes uint64 // data packets and their bodies
 	RxPackets, RxBytes uint64
