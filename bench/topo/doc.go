@@ -7,6 +7,9 @@
 //	                           │    │
 //	                           d ── c
 //
+// An Internet is a router with sites around it, hosts with public addresses and hosts
+// behind NATs of every kind; it needs nft(8).
+//
 // Namespaces are joined by veth pairs (Join) or by a user-space wire that adds
 // delay and limits the rate (JoinDelayed): the kernels that we measure on have
 // no netem. End.Rate shapes a veth with tbf, End.Drop loses packets at random.

@@ -31,8 +31,16 @@ type Link struct{ A, B *End }
 type End struct {
 	NS   *Namespace
 	Dev  string       // interface name, "to-" and the neighbour's name
-	IPv4 netip.Prefix // 10.77.<link>.1 or .2, /24
-	IPv6 netip.Prefix // fd77:0:0:<link>::1 or ::2, /64
+	IPv4 netip.Prefix // 10.77.<link>.1 or .2, /24; see Internet for the addresses there
+	IPv6 netip.Prefix // fd77:0:0:<link>::1 or ::2, /64; the zero Prefix: none
+}
+
+// prefixes are the addresses that e has.
+func (e *End) prefixes() []netip.Prefix {
+	if !e.IPv6.IsValid() {
+		return []netip.Prefix{e.IPv4}
+	}
+	return []netip.Prefix{e.IPv4, e.IPv6}
 }
 
 // New returns an empty Net after sweeping up what dead runs left behind. The
@@ -103,19 +111,25 @@ func (t *Net) Namespace(name string) (*Namespace, error) {
 // kernel gives it by default.
 func (t *Net) Join(a, b *Namespace) (*Link, error) {
 	l := t.newLink(a, b)
+	if err := l.veth(); err != nil {
+		return nil, err
+	}
+	t.Links = append(t.Links, l)
+	return l, nil
+}
+
+// veth makes l a veth pair that is up.
+func (l *Link) veth() error {
+	a, b := l.A.NS, l.B.NS
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = l.A.Dev, MTU
 	veth := netlink.NewVeth(attrs)
 	veth.PeerName, veth.PeerMTU = l.B.Dev, MTU
 	veth.PeerNamespace = netlink.NsFd(int(b.handle))
 	if err := a.nl.LinkAdd(veth); err != nil {
-		return nil, fmt.Errorf("topo: veth %s–%s: %w", a.Name, b.Name, err)
+		return fmt.Errorf("topo: veth %s–%s: %w", a.Name, b.Name, err)
 	}
-	if err := errors.Join(l.up(), l.A.meet(l.B), l.B.meet(l.A)); err != nil {
-		return nil, err
-	}
-	t.Links = append(t.Links, l)
-	return l, nil
+	return errors.Join(l.up(), l.A.meet(l.B), l.B.meet(l.A))
 }
 
 // upTimeout bounds the wait for a carrier.
@@ -127,8 +141,10 @@ const upTimeout = 10 * time.Second
 func (l *Link) up() error {
 	ends := []*End{l.A, l.B}
 	for _, e := range ends {
-		if err := errors.Join(e.NS.AddAddr(e.Dev, e.IPv4), e.NS.AddAddr(e.Dev, e.IPv6)); err != nil {
-			return err
+		for _, p := range e.prefixes() {
+			if err := e.NS.AddAddr(e.Dev, p); err != nil {
+				return err
+			}
 		}
 	}
 	deadline := time.Now().Add(upTimeout)
@@ -162,7 +178,7 @@ func (e *End) meet(to *End) error {
 	if err != nil {
 		return fmt.Errorf("topo: %s in %s: %w", to.Dev, to.NS.Name, err)
 	}
-	for _, p := range []netip.Prefix{to.IPv4, to.IPv6} {
+	for _, p := range to.prefixes() {
 		if err := e.NS.nl.NeighSet(&netlink.Neigh{
 			LinkIndex:    near.Attrs().Index,
 			State:        netlink.NUD_PERMANENT,

@@ -19,17 +19,26 @@ const tunQueue = 32 << 10
 // goroutine each way that holds packets back as w says. Loss comes from End.Drop.
 // TUN devices here have no offloads, so every packet counts for itself.
 func (t *Net) JoinDelayed(a, b *Namespace, w Wire) (*Link, error) {
-	if err := w.Validate(); err != nil {
+	l := t.newLink(a, b)
+	if err := t.delay(l, w); err != nil {
 		return nil, err
 	}
-	l := t.newLink(a, b)
+	t.Links = append(t.Links, l)
+	return l, nil
+}
+
+// delay makes l a wire through this process that is up.
+func (t *Net) delay(l *Link, w Wire) error {
+	if err := w.Validate(); err != nil {
+		return err
+	}
 	tunA, err := l.A.openTUN()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	tunB, err := l.B.openTUN()
 	if err != nil {
-		return nil, errors.Join(err, tunA.Close())
+		return errors.Join(err, tunA.Close())
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { carry(tunB, tunA, w) })
@@ -39,11 +48,7 @@ func (t *Net) JoinDelayed(a, b *Namespace, w Wire) (*Link, error) {
 		tunB.Close()
 		wg.Wait()
 	})
-	if err := l.up(); err != nil {
-		return nil, err
-	}
-	t.Links = append(t.Links, l)
-	return l, nil
+	return l.up()
 }
 
 // openTUN makes the TUN device e.Dev. A Read gives one IP packet, a Write takes one.
