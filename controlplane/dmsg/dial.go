@@ -25,6 +25,10 @@ const (
 	// connectHeadStart is the same for a relay that must be connected to first: five round
 	// trips of at most 100 ms.
 	connectHeadStart = 500 * time.Millisecond
+	// guessAfter is how long a dial waits for the discovery to say where a peer is of which
+	// nothing is known, before it asks the relays that both may have in common. It is longer
+	// than what is known of old waits for news.
+	guessAfter = lookupPatience + 250*time.Millisecond
 	// maxRelays bounds the relays by way of which one peer is dialled.
 	maxRelays = 16
 )
@@ -39,13 +43,13 @@ func (c *Client) Dial(ctx context.Context, to proto.Addr) (*Stream, error) {
 	if err := checkAddr(to); err != nil {
 		return nil, &DialError{Addr: to, Err: err}
 	}
-	relays, err := c.relaysOf(ctx, to.PK, entryLife)
+	relays, err := c.relaysSoon(ctx, to.PK)
 	if err != nil {
 		return nil, &DialError{Addr: to, Err: err}
 	}
 	st, tried, final := c.dialBy(ctx, to, relays)
 	if st == nil && !final && ctx.Err() == nil {
-		// The peer may have moved since its entry was read.
+		// The peer may have moved since its entry was read, or the entry come late.
 		again, err := c.relaysOf(ctx, to.PK, 0)
 		if err != nil {
 			return nil, &DialError{Addr: to, Err: err, Tried: tried}
@@ -95,19 +99,31 @@ func dialError(ctx context.Context, to proto.Addr, tried []RelayError, final boo
 	return e
 }
 
+// relaysSoon is relaysOf for a first attempt: where the discovery is slow and nothing is
+// known about pk, it says which relays both may have in common.
+func (c *Client) relaysSoon(ctx context.Context, pk cipher.PubKey) ([]cipher.PubKey, error) {
+	soon, cancel := context.WithTimeoutCause(ctx, guessAfter, errLate)
+	defer cancel()
+	relays, err := c.relaysOf(soon, pk, entryLife)
+	switch {
+	case !errors.Is(err, errLate):
+		return relays, err
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	}
+	if relays = c.likely(); len(relays) > 0 {
+		return relays, nil
+	}
+	return c.relaysOf(ctx, pk, entryLife)
+}
+
 // relaysOf returns the relays by which pk can be reached, as far as is known.
 func (c *Client) relaysOf(ctx context.Context, pk cipher.PubKey, maxAge time.Duration) ([]cipher.PubKey, error) {
 	switch {
 	case pk == c.PubKey():
 		return c.connected(), nil
 	case c.cfg.service(pk), c.cfg.Directory == nil:
-		relays := c.connected()
-		for _, e := range c.cfg.Servers {
-			if !slices.Contains(relays, e.Static) {
-				relays = append(relays, e.Static)
-			}
-		}
-		return relays, nil
+		return c.likely(), nil
 	}
 	entry, err := c.lookups.get(ctx, pk, maxAge)
 	switch {
@@ -115,7 +131,7 @@ func (c *Client) relaysOf(ctx context.Context, pk cipher.PubKey, maxAge time.Dur
 		return nil, err
 	case err != nil:
 		// No discovery and no memory: the peer may still be where we are.
-		if relays := c.connected(); len(relays) > 0 {
+		if relays := c.likely(); len(relays) > 0 {
 			return relays, nil
 		}
 		return nil, err
@@ -125,6 +141,18 @@ func (c *Client) relaysOf(ctx context.Context, pk cipher.PubKey, maxAge time.Dur
 		return nil, proto.ErrNoServers
 	}
 	return entry.Client.DelegatedServers, nil
+}
+
+// likely returns the relays where a peer may be of which nothing is known: those with
+// which there are sessions, and those that were pinned, which others know as well.
+func (c *Client) likely() []cipher.PubKey {
+	relays := c.connected()
+	for _, e := range c.cfg.Servers {
+		if !slices.Contains(relays, e.Static) {
+			relays = append(relays, e.Static)
+		}
+	}
+	return relays
 }
 
 // dialBy tries these relays, in the order in which they promise to be quick. final says
@@ -236,7 +264,7 @@ func (s *session) dial(ctx context.Context, to proto.Addr) (*Stream, error) {
 	st.Reset()
 	if ctx.Err() != nil {
 		if err = context.Cause(ctx); errors.Is(err, ErrNoAnswer) {
-			s.c.start(s.probe) // is it the peer, or is the relay gone?
+			s.c.start(s.suspect) // is it the peer, or is the relay gone?
 		}
 	}
 	return nil, err

@@ -28,6 +28,9 @@ var (
 	ErrRunning = errors.New("dmsg: client runs already")
 )
 
+// errLate says that the discovery has not said yet where a peer is.
+var errLate = errors.New("dmsg: the discovery takes its time")
+
 // closedError is proto.ErrClosed and net.ErrClosed at once, in the words of one.
 type closedError struct{}
 

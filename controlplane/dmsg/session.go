@@ -170,22 +170,11 @@ func (s *session) load() int {
 	return len(s.streams)
 }
 
-// probe measures the round trip, and ends a session that does not answer: after a
-// change of network the system may take minutes to notice.
-func (s *session) probe() {
-	if !s.probed.CompareAndSwap(false, true) {
-		return
-	}
-	defer s.probed.Store(false)
-	ctx, cancel := context.WithTimeout(s.c.ctx, pingTimeout)
-	defer cancel()
-	rtt, err := s.mux.Ping(ctx)
-	switch {
-	case err == nil:
-		s.rtt.Store(int64(rtt))
-	case s.c.ctx.Err() == nil:
-		s.c.log.Warn().Err(err).Stringer("relay", s.server).Msg("relay does not answer")
-		s.mux.Close()
+// suspect probes the session, once at a time.
+func (s *session) suspect() {
+	if s.probed.CompareAndSwap(false, true) {
+		defer s.probed.Store(false)
+		s.probe(pingTimeout)
 	}
 }
 
