@@ -22,6 +22,37 @@ type rule struct {
 	from, to string
 	except   []string // folders under from for which the rule does not hold
 	why      string
+	tests    bool // tests may: they put the two ends of something together
+}
+
+// ladder is what the packages of a visor's control plane must leave alone: what the
+// services have among themselves, and the floors above their own.
+func ladder() (rs []rule) {
+	const (
+		services = "a visor speaks with services over the wire, by the types and clients of controlplane/deployment"
+		above    = "that is a floor above: declare the one or two methods that are needed"
+	)
+	for _, side := range []string{"visor", "transport", "setup", "router", "api", "ctl", "deployment", "graph", "httpauth"} {
+		for _, to := range []string{"services", "store"} {
+			rs = append(rs, rule{from: "controlplane/" + side, to: "controlplane/" + to, why: services, tests: true})
+		}
+	}
+	for _, up := range [][]string{
+		{"graph", "controlplane"},
+		{"deployment", "controlplane/httpauth", "controlplane/visor", "controlplane/transport", "controlplane/setup", "controlplane/router", "controlplane/api", "controlplane/ctl"},
+		{"httpauth", "controlplane/visor", "controlplane/transport", "controlplane/setup", "controlplane/router", "controlplane/api", "controlplane/ctl"},
+		{"transport", "controlplane/visor", "controlplane/setup", "controlplane/router", "controlplane/ctl"},
+		{"setup", "controlplane/visor", "controlplane/transport", "controlplane/router", "controlplane/ctl"},
+		{"router", "controlplane/visor", "controlplane/ctl"},
+		{"services", "controlplane/visor", "controlplane/transport", "controlplane/router", "controlplane/ctl"},
+		{"store", "controlplane/services", "controlplane/deployment", "controlplane/httpauth", "controlplane/graph"},
+		{"dmsg", "controlplane/deployment", "controlplane/httpauth", "controlplane/graph", "controlplane/transport", "controlplane/setup", "controlplane/router", "controlplane/visor"},
+	} {
+		for _, to := range up[1:] {
+			rs = append(rs, rule{from: "controlplane/" + up[0], to: to, why: above, tests: true})
+		}
+	}
+	return rs
 }
 
 // floors of the data plane, lowest first: each may import only those before it.
@@ -29,32 +60,32 @@ var floors = []string{"cipher", "noise", "packet", "udpio", "link", "forward", "
 
 func rules() []rule {
 	rs := []rule{
-		{"", "cmd", nil, "cmd holds no logic: what somebody wants to import belongs in a package"},
-		{"", "bench", []string{"cmd/skybench"}, "a product does not carry its benchmark along"},
-		{"dataplane", "controlplane", nil, "the data plane never asks the control plane a question while it moves packets"},
-		{"dataplane", "apps", nil, "apps stand above the data plane"},
-		{"dataplane", "bpf", nil, "the data plane declares the offload interface it needs and works without any"},
-		{"dataplane", "github.com/alecthomas/kingpin", nil, "a library does not parse command lines"},
-		{"dataplane", "github.com/valyala/fasthttp", nil, "HTTP belongs to the control plane"},
-		{"controlplane", "bpf", nil, "cmd/skyvisor hands the offloads in, so that the visor builds where BPF does not"},
-		{"controlplane", "apps", []string{"controlplane/visor"}, "only the visor assembles apps"},
-		{"apps", "dataplane", nil, "apps see the network as Dial, Listen and ListenPacket, so that they run over anything"},
-		{"apps", "controlplane", nil, "apps see the network as Dial, Listen and ListenPacket, so that they run over anything"},
-		{"apps", "bpf", nil, "apps see the network as Dial, Listen and ListenPacket, so that they run over anything"},
-		{"bpf", "dataplane", nil, "bpf is a leaf"},
-		{"bpf", "controlplane", nil, "bpf is a leaf"},
-		{"bpf", "apps", nil, "bpf is a leaf"},
-		{"bench/limit", "dataplane", nil, "the yardstick must not share code with what it measures"},
-		{"", "log$", nil, "zerolog, handed in by the constructor"},
-		{"", "github.com/rs/zerolog/log", nil, "that is the global logger; take one from the constructor"},
-		{"", "math/rand$", nil, "math/rand/v2 for tests and jitter, crypto/rand for secrets"},
+		{"", "cmd", nil, "cmd holds no logic: what somebody wants to import belongs in a package", false},
+		{"", "bench", []string{"cmd/skybench"}, "a product does not carry its benchmark along", false},
+		{"dataplane", "controlplane", nil, "the data plane never asks the control plane a question while it moves packets", false},
+		{"dataplane", "apps", nil, "apps stand above the data plane", false},
+		{"dataplane", "bpf", nil, "the data plane declares the offload interface it needs and works without any", false},
+		{"dataplane", "github.com/alecthomas/kingpin", nil, "a library does not parse command lines", false},
+		{"dataplane", "github.com/valyala/fasthttp", nil, "HTTP belongs to the control plane", false},
+		{"controlplane", "bpf", nil, "cmd/skyvisor hands the offloads in, so that the visor builds where BPF does not", false},
+		{"controlplane", "apps", []string{"controlplane/visor"}, "only the visor assembles apps", false},
+		{"apps", "dataplane", nil, "apps see the network as Dial, Listen and ListenPacket, so that they run over anything", false},
+		{"apps", "controlplane", nil, "apps see the network as Dial, Listen and ListenPacket, so that they run over anything", false},
+		{"apps", "bpf", nil, "apps see the network as Dial, Listen and ListenPacket, so that they run over anything", false},
+		{"bpf", "dataplane", nil, "bpf is a leaf", false},
+		{"bpf", "controlplane", nil, "bpf is a leaf", false},
+		{"bpf", "apps", nil, "bpf is a leaf", false},
+		{"bench/limit", "dataplane", nil, "the yardstick must not share code with what it measures", false},
+		{"", "log$", nil, "zerolog, handed in by the constructor", false},
+		{"", "github.com/rs/zerolog/log", nil, "that is the global logger; take one from the constructor", false},
+		{"", "math/rand$", nil, "math/rand/v2 for tests and jitter, crypto/rand for secrets", false},
 	}
 	for i, low := range floors {
 		for _, high := range floors[i+1:] {
-			rs = append(rs, rule{"dataplane/" + low, "dataplane/" + high, nil, high + " is a floor above " + low})
+			rs = append(rs, rule{"dataplane/" + low, "dataplane/" + high, nil, high + " is a floor above " + low, false})
 		}
 	}
-	return rs
+	return append(rs, ladder()...)
 }
 
 // under says whether the slash-separated path p is dir or below it.
@@ -132,7 +163,7 @@ func TestImports(t *testing.T) {
 	imports(t, "../..", func(dir, file, imp string) {
 		seen++
 		for _, r := range rs {
-			if r.forbids(dir, imp) {
+			if r.forbids(dir, imp) && !(r.tests && strings.HasSuffix(file, "_test.go")) {
 				t.Errorf("%s imports %s: %s", file, imp, r.why)
 			}
 		}
@@ -162,6 +193,17 @@ func TestRules(t *testing.T) {
 		{"controlplane/router", module + "/apps/skynet", true},
 		{"controlplane/visor", module + "/bpf/xdp", true},
 		{"cmd/skyvisor", module + "/bpf/xdp", false},
+		{"controlplane/transport", module + "/controlplane/services/httpd", true},
+		{"controlplane/visor", module + "/controlplane/store", true},
+		{"controlplane/router", module + "/controlplane/deployment", false},
+		{"controlplane/deployment", module + "/controlplane/graph", false},
+		{"controlplane/deployment", module + "/controlplane/httpauth", true},
+		{"controlplane/graph", module + "/controlplane/deployment", true},
+		{"controlplane/graph", module + "/dataplane/cipher", false},
+		{"controlplane/setup", module + "/controlplane/router", true},
+		{"controlplane/services", module + "/controlplane/setup", false},
+		{"controlplane/services/transportdisc", module + "/controlplane/transport", true},
+		{"controlplane/services/routefinder", module + "/controlplane/graph", false},
 		{"bench/limit", module + "/dataplane/udpio", true},
 		{"dataplane/link", "github.com/alecthomas/kingpin/v2", true},
 		{"apps/skynet", "log", true},
