@@ -220,9 +220,9 @@ func (f *floors) connect(ctx context.Context, t *testing.T, to *floors, typ link
 	}
 }
 
-// Dial and Lookup are sessions as streams see them.
-func (f *floors) Dial(ctx context.Context, pk cipher.PubKey) (netstack.Peer, error) {
-	s, err := f.sessions.Dial(ctx, pk)
+// DialClass and Lookup are sessions as streams see them.
+func (f *floors) DialClass(ctx context.Context, pk cipher.PubKey, class uint32) (netstack.Peer, error) {
+	s, err := f.sessions.DialClass(ctx, pk, class)
 	if err != nil {
 		return nil, err
 	}
@@ -241,4 +241,4 @@ func (f *floors) Deliver(from *session.Session, proto uint8, payloads [][]byte) 
 
 func (f *floors) SessionUp(*session.Session) {}
 
-func (f *floors) SessionDown(s *session.Session, _ error) { f.stack.PeerGone(s.PubKey()) }
+func (f *floors) SessionDown(s *session.Session, _ error) { f.stack.PeerGone(s.PubKey(), s.Class()) }

@@ -190,8 +190,8 @@ func poll(ctx context.Context, f func() bool) error {
 // nodeNetwork is the session manager as streams see it.
 type nodeNetwork struct{ manager *session.Manager }
 
-func (n *nodeNetwork) Dial(ctx context.Context, pk cipher.PubKey) (netstack.Peer, error) {
-	s, err := n.manager.Dial(ctx, pk)
+func (n *nodeNetwork) DialClass(ctx context.Context, pk cipher.PubKey, class uint32) (netstack.Peer, error) {
+	s, err := n.manager.DialClass(ctx, pk, class)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +213,7 @@ func (u nodeUpper) Deliver(from *session.Session, proto uint8, payloads [][]byte
 	u.stack.Deliver(from, proto, payloads)
 }
 func (nodeUpper) SessionUp(*session.Session)                  {}
-func (u nodeUpper) SessionDown(s *session.Session, err error) { u.stack.PeerGone(s.PubKey()) }
+func (u nodeUpper) SessionDown(s *session.Session, err error) { u.stack.PeerGone(s.PubKey(), s.Class()) }
 
 // noStreams takes nothing.
 type noStreams struct{}

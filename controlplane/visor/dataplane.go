@@ -284,9 +284,9 @@ func (f *floors) Trouble(pk cipher.PubKey) string { return f.sessions.Trouble(pk
 // sessionNetwork is the session manager as streams see it.
 type sessionNetwork struct{ manager *session.Manager }
 
-// Dial implements netstack.Network.
-func (n *sessionNetwork) Dial(ctx context.Context, pk cipher.PubKey) (netstack.Peer, error) {
-	s, err := n.manager.Dial(ctx, pk)
+// DialClass implements netstack.Network.
+func (n *sessionNetwork) DialClass(ctx context.Context, pk cipher.PubKey, class uint32) (netstack.Peer, error) {
+	s, err := n.manager.DialClass(ctx, pk, class)
 	if err != nil {
 		return nil, err
 	}
@@ -315,4 +315,4 @@ func (upper) SessionUp(*session.Session) {}
 
 // SessionDown implements session.Upper: streams end now, with an error that says
 // why, where TCP alone would retransmit for minutes.
-func (u upper) SessionDown(s *session.Session, _ error) { u.stack.PeerGone(s.PubKey()) }
+func (u upper) SessionDown(s *session.Session, _ error) { u.stack.PeerGone(s.PubKey(), s.Class()) }

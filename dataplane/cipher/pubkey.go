@@ -2,11 +2,9 @@ package cipher
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 )
@@ -122,17 +120,6 @@ func (pk *PubKey) UnmarshalBinary(b []byte) error {
 	}
 	*pk = k
 	return nil
-}
-
-// OverlayAddr returns the IPv6 address that stands for pk inside hosts: fd, then
-// the first 15 bytes of SHA-256(pk) (the fd00::/8 of RFC 4193, section 3.1).
-// 120 bits can be searched for collisions, so it is never a trust anchor.
-func (pk PubKey) OverlayAddr() netip.Addr {
-	sum := sha256.Sum256(pk[:])
-	var a [16]byte
-	a[0] = 0xfd
-	copy(a[1:], sum[:15])
-	return netip.AddrFrom16(a)
 }
 
 // point decompresses pk with Z = 1.

@@ -24,6 +24,9 @@ type Addr struct {
 // Network returns "skynet".
 func (a Addr) Network() string { return Net }
 
+// overlay returns the address that stands for a's visor and class inside gVisor.
+func (a Addr) overlay() [16]byte { return a.PK.ClassAddr(a.Class).As16() }
+
 // String returns <pk>:<port>, the key in hex.
 func (a Addr) String() string { return a.PK.String() + ":" + strconv.Itoa(int(a.Port)) }
 

@@ -84,7 +84,7 @@ func (p *ports) closeAll() {
 }
 
 // deliverUDP gives the datagrams of a burst to their sockets.
-func (s *Stack) deliverUDP(from cipher.PubKey, payloads [][]byte) {
+func (s *Stack) deliverUDP(from cipher.PubKey, class uint32, payloads [][]byte) {
 	s.udp.mu.RLock()
 	defer s.udp.mu.RUnlock()
 	for _, p := range payloads {
@@ -97,7 +97,7 @@ func (s *Stack) deliverUDP(from cipher.PubKey, payloads [][]byte) {
 			s.drops.add(DropNoPort, 1)
 			continue
 		}
-		if reason, ok := c.take(Addr{PK: from, Port: binary.BigEndian.Uint16(p)}, p[udpHeaderLen:]); !ok {
+		if reason, ok := c.take(Addr{PK: from, Port: binary.BigEndian.Uint16(p), Class: class}, p[udpHeaderLen:]); !ok {
 			s.drops.add(reason, 1)
 		}
 	}
@@ -119,7 +119,7 @@ type PacketConn struct {
 	wr  side
 	hdr [udpHeaderLen]byte // what SendPacket borrows; held under wr.mu
 	own [1][]byte          // likewise, for datagrams to ourselves
-	to  cipher.PubKey      // the last destination
+	to  Addr               // the last destination, its port apart
 	at  [16]byte           // and its overlay address
 }
 
@@ -140,11 +140,15 @@ func (s *Stack) ListenPacket(port uint16) (net.PacketConn, error) {
 // waits for a session, as [Stack.Dial] does, but nobody answers: the port there may
 // be closed.
 func (s *Stack) DialPacket(ctx context.Context, pk cipher.PubKey, port uint16) (net.Conn, error) {
-	remote := Addr{PK: pk, Port: port}
-	if pk != s.cfg.PubKey {
-		if _, err := s.cfg.Network.Dial(ctx, pk); err != nil {
-			return nil, fmt.Errorf("skynet: dial %s: %w", remote, err)
-		}
+	return s.DialPacketClass(ctx, pk, 0, port)
+}
+
+// DialPacketClass is DialPacket over the routes of one class; datagrams that come over
+// others are not taken.
+func (s *Stack) DialPacketClass(ctx context.Context, pk cipher.PubKey, class uint32, port uint16) (net.Conn, error) {
+	remote, err := s.way(ctx, pk, class, port)
+	if err != nil {
+		return nil, err
 	}
 	return s.newPacketConn(0, remote)
 }
@@ -217,8 +221,8 @@ func (c *PacketConn) Write(b []byte) (int, error) {
 	return c.writeTo(b, c.remote)
 }
 
-// WriteTo sends a datagram; addr is an [Addr]. Without a session to its key one is
-// set up first, within the write deadline or ten seconds.
+// WriteTo sends a datagram; addr is an [Addr], over the routes of whose class it goes.
+// Without a session to its key one is set up first, within the write deadline or ten seconds.
 func (c *PacketConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	to, ok := addr.(Addr)
 	if !ok {
@@ -245,10 +249,10 @@ func (c *PacketConn) writeTo(b []byte, to Addr) (int, error) {
 	binary.BigEndian.PutUint16(c.hdr[2:], to.Port)
 	if to.PK == c.stack.cfg.PubKey {
 		c.own[0] = append(append(c.own[0][:0], c.hdr[:]...), b...)
-		c.stack.deliverUDP(to.PK, c.own[:])
+		c.stack.deliverUDP(to.PK, 0, c.own[:])
 		return len(b), nil
 	}
-	peer, err := c.peer(to.PK)
+	peer, err := c.peer(to)
 	if err == nil {
 		err = peer.SendPacket(packet.ProtoUDP, c.hdr[:], b)
 	}
@@ -258,10 +262,10 @@ func (c *PacketConn) writeTo(b []byte, to Addr) (int, error) {
 	return len(b), nil
 }
 
-// peer finds the way to pk, and makes it if there is none.
-func (c *PacketConn) peer(pk cipher.PubKey) (Peer, error) {
-	if c.to != pk {
-		c.to, c.at = pk, pk.OverlayAddr().As16()
+// peer finds the way to a visor, and makes it if there is none.
+func (c *PacketConn) peer(to Addr) (Peer, error) {
+	if c.to.PK != to.PK || c.to.Class != to.Class {
+		c.to, c.at = to, to.overlay()
 	}
 	if p, ok := c.stack.cfg.Network.Lookup(c.at); ok {
 		return p, nil
@@ -272,7 +276,7 @@ func (c *PacketConn) peer(pk cipher.PubKey) (Peer, error) {
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
-	return c.stack.cfg.Network.Dial(ctx, pk)
+	return c.stack.cfg.Network.DialClass(ctx, to.PK, to.Class)
 }
 
 // Close closes the port; calls that wait return net.ErrClosed.

@@ -128,7 +128,7 @@ func TestDatagramQueueModel(t *testing.T) {
 	for i := range 50000 {
 		if rng.IntN(1000) < 500+i%5000/50 { // now filling up, now draining
 			d := dgram{from: Addr{Port: uint16(i)}, data: make([]byte, []int{0, 10, 1400, 1400, 20000, MaxDatagram}[rng.IntN(6)])}
-			d.from.PK[3] = byte(i)
+			d.from.PK[3], d.from.Class = byte(i), uint32(i)<<8
 			for j := range d.data {
 				d.data[j] = byte(i + j)
 			}

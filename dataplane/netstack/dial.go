@@ -19,14 +19,18 @@ import (
 // key, inside the process. It waits as long as ctx allows, for the session and then
 // for the answer.
 //
-// Errors: what [Network.Dial] says, ctx's error, [ErrTooManyStreams], net.ErrClosed,
+// Errors: what [Network.DialClass] says, ctx's error, [ErrTooManyStreams], net.ErrClosed,
 // or a refusal, for which errors.Is(err, syscall.ECONNREFUSED).
 func (s *Stack) Dial(ctx context.Context, pk cipher.PubKey, port uint16) (net.Conn, error) {
-	remote := Addr{PK: pk, Port: port}
-	if pk != s.cfg.PubKey {
-		if _, err := s.cfg.Network.Dial(ctx, pk); err != nil {
-			return nil, fmt.Errorf("skynet: dial %s: %w", remote, err)
-		}
+	return s.DialClass(ctx, pk, 0, port)
+}
+
+// DialClass is Dial over the routes of one class; the answers come over such routes as
+// well. Our own key has none.
+func (s *Stack) DialClass(ctx context.Context, pk cipher.PubKey, class uint32, port uint16) (net.Conn, error) {
+	remote, err := s.way(ctx, pk, class, port)
+	if err != nil {
+		return nil, err
 	}
 	c, err := s.connect(ctx, remote)
 	switch {
@@ -39,14 +43,16 @@ func (s *Stack) Dial(ctx context.Context, pk cipher.PubKey, port uint16) (net.Co
 	}
 }
 
-// DialClass is Dial over the routes of one class.
-func (s *Stack) DialClass(ctx context.Context, pk cipher.PubKey, class uint32, port uint16) (net.Conn, error) {
-	return nil, errors.New("not yet")
-}
-
-// DialPacketClass is DialPacket over the routes of one class.
-func (s *Stack) DialPacketClass(ctx context.Context, pk cipher.PubKey, class uint32, port uint16) (net.Conn, error) {
-	return nil, errors.New("not yet")
+// way returns the address of a port of pk's visor once packets can be sent there.
+func (s *Stack) way(ctx context.Context, pk cipher.PubKey, class uint32, port uint16) (Addr, error) {
+	if pk == s.cfg.PubKey {
+		return s.Addr(port), nil
+	}
+	remote := Addr{PK: pk, Port: port, Class: class}
+	if _, err := s.cfg.Network.DialClass(ctx, pk, class); err != nil {
+		return Addr{}, fmt.Errorf("skynet: dial %s: %w", remote, err)
+	}
+	return remote, nil
 }
 
 // connect does TCP's handshake.
@@ -62,7 +68,7 @@ func (s *Stack) connect(ctx context.Context, remote Addr) (*Conn, error) {
 		return nil, err
 	}
 	// From here on PeerGone and Stack.Close reach c.
-	to := tcpip.FullAddress{NIC: nicID, Addr: tcpip.AddrFrom16(remote.PK.OverlayAddr().As16()), Port: remote.Port}
+	to := tcpip.FullAddress{NIC: nicID, Addr: tcpip.AddrFrom16(remote.overlay()), Port: remote.Port}
 	terr = ep.Connect(to)
 	if _, ok := terr.(*tcpip.ErrConnectStarted); ok {
 		terr = nil

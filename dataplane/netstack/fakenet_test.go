@@ -81,7 +81,7 @@ type fakeNetwork struct {
 
 func (n *fakeNetwork) add(p *fakePeer) {
 	n.mu.Lock()
-	n.peers[p.pk.OverlayAddr().As16()] = p
+	n.peers[p.pk.ClassAddr(p.class).As16()] = p
 	n.mu.Unlock()
 }
 
@@ -96,8 +96,8 @@ func (n *fakeNetwork) byKey(pk cipher.PubKey) Peer {
 	return p
 }
 
-func (n *fakeNetwork) Dial(_ context.Context, pk cipher.PubKey) (Peer, error) {
-	if p, ok := n.Lookup(pk.OverlayAddr().As16()); ok {
+func (n *fakeNetwork) DialClass(_ context.Context, pk cipher.PubKey, class uint32) (Peer, error) {
+	if p, ok := n.Lookup(pk.ClassAddr(class).As16()); ok {
 		return p, nil
 	}
 	return nil, errNoRoute
@@ -111,11 +111,13 @@ func (n *fakeNetwork) Lookup(overlay [16]byte) (Peer, bool) {
 }
 
 type fakePeer struct {
-	pk  cipher.PubKey
-	out *wire
+	pk    cipher.PubKey
+	class uint32
+	out   *wire
 }
 
 func (p *fakePeer) PubKey() cipher.PubKey { return p.pk }
+func (p *fakePeer) Class() uint32         { return p.class }
 
 func (p *fakePeer) SendTCP(hdr []byte, payload [][]byte) error {
 	p.out.sendTCP(hdr, payload)
@@ -290,4 +292,11 @@ func (w *wire) stop() {
 	w.cond.Signal()
 	w.mu.Unlock()
 	w.ended.Wait()
+}
+
+// packets returns how many have been given to the wire.
+func (w *wire) packets() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sent
 }

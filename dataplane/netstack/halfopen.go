@@ -33,7 +33,7 @@ const (
 // returned. It is asked for SYNs only. Safe for concurrent use.
 type halfOpen struct {
 	// alive reports whether gVisor still has an endpoint for the attempt.
-	alive func(pk cipher.PubKey, ports uint32) bool
+	alive func(pk cipher.PubKey, id attemptID) bool
 
 	mu    sync.Mutex
 	byKey map[cipher.PubKey]*attempts
@@ -48,12 +48,18 @@ type attempts struct {
 
 // An attempt is a stream that somebody begins.
 type attempt struct {
-	ports uint32 // source and destination port, as in the TCP header
+	attemptID
 	since time.Time
 }
 
+// An attemptID tells the attempts of one key apart.
+type attemptID struct {
+	ports uint32 // source and destination, as in the TCP header
+	class uint32 // of the routes that it comes by
+}
+
 // begin reports whether a stream from pk may begin.
-func (h *halfOpen) begin(pk cipher.PubKey, ports uint32, now time.Time) bool {
+func (h *halfOpen) begin(pk cipher.PubKey, id attemptID, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.sweep(now)
@@ -62,31 +68,31 @@ func (h *halfOpen) begin(pk cipher.PubKey, ports uint32, now time.Time) bool {
 		of = &attempts{}
 		h.byKey[pk] = of
 	}
-	if slices.ContainsFunc(of.all, func(a attempt) bool { return a.ports == ports }) {
+	if slices.ContainsFunc(of.all, func(a attempt) bool { return a.attemptID == id }) {
 		return true // twice in one burst
 	}
 	if len(of.all) >= maxHalfOpen && now.Sub(of.checked) >= halfOpenCheck {
 		of.checked = now
 		of.all = slices.DeleteFunc(of.all, func(a attempt) bool {
-			return now.Sub(a.since) >= halfOpenCheck && !h.alive(pk, a.ports)
+			return now.Sub(a.since) >= halfOpenCheck && !h.alive(pk, a.attemptID)
 		})
 	}
 	if len(of.all) >= maxHalfOpen {
 		return false
 	}
-	of.all = append(of.all, attempt{ports, now})
+	of.all = append(of.all, attempt{id, now})
 	return true
 }
 
 // end hears that a stream has been accepted.
-func (h *halfOpen) end(pk cipher.PubKey, ports uint32) {
+func (h *halfOpen) end(pk cipher.PubKey, id attemptID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	of := h.byKey[pk]
 	if of == nil {
 		return
 	}
-	of.all = slices.DeleteFunc(of.all, func(a attempt) bool { return a.ports == ports })
+	of.all = slices.DeleteFunc(of.all, func(a attempt) bool { return a.attemptID == id })
 	if len(of.all) == 0 {
 		delete(h.byKey, pk)
 	}
@@ -105,12 +111,12 @@ func (h *halfOpen) sweep(now time.Time) {
 	}
 }
 
-// pendingFrom reports whether there is a stream of pk's with these ports, accepted or
-// on its way there.
-func (s *Stack) pendingFrom(pk cipher.PubKey, ports uint32) bool {
+// pendingFrom reports whether there is such a stream of pk's, accepted or on its way
+// there.
+func (s *Stack) pendingFrom(pk cipher.PubKey, id attemptID) bool {
 	ep := s.stack.FindTransportEndpoint(header.IPv6ProtocolNumber, header.TCPProtocolNumber, stack.TransportEndpointID{
-		LocalPort: uint16(ports), LocalAddress: tcpip.AddrFrom16(s.own),
-		RemotePort: uint16(ports >> 16), RemoteAddress: tcpip.AddrFrom16(pk.OverlayAddr().As16()),
+		LocalPort: uint16(id.ports), LocalAddress: tcpip.AddrFrom16(s.own),
+		RemotePort: uint16(id.ports >> 16), RemoteAddress: tcpip.AddrFrom16(pk.ClassAddr(id.class).As16()),
 	}, nicID)
 	e, ok := ep.(tcpip.Endpoint)
 	if !ok {
@@ -124,11 +130,11 @@ func (s *Stack) pendingFrom(pk cipher.PubKey, ports uint32) bool {
 	return true
 }
 
-// withoutSYNs returns a burst of TCP segments without the SYNs that pk may not send
-// now, and how many these were. Those for ports that nobody listens on stay: they are
+// withoutSYNs returns a burst of TCP segments without the SYNs that their source may
+// not send now, and how many these were. Those for ports that nobody listens on stay: they are
 // answered with a reset and cost nothing afterwards. So do those of a stream that is
 // there, which come again when the answer was lost.
-func (s *Stack) withoutSYNs(pk cipher.PubKey, payloads [][]byte) (rest [][]byte, refused int) {
+func (s *Stack) withoutSYNs(from Addr, payloads [][]byte) (rest [][]byte, refused int) {
 	rest = payloads
 	for i, p := range payloads {
 		if len(p) < tcpMinLen || p[tcpOffsetFlags]&(flagSYN|flagACK) != flagSYN {
@@ -137,8 +143,8 @@ func (s *Stack) withoutSYNs(pk cipher.PubKey, payloads [][]byte) (rest [][]byte,
 			}
 			continue
 		}
-		ports := binary.BigEndian.Uint32(p)
-		switch ok := !s.listens(uint16(ports)) || s.pendingFrom(pk, ports) || s.begun.begin(pk, ports, time.Now()); {
+		id := attemptID{binary.BigEndian.Uint32(p), from.Class}
+		switch ok := !s.listens(uint16(id.ports)) || s.pendingFrom(from.PK, id) || s.begun.begin(from.PK, id, time.Now()); {
 		case !ok && refused == 0:
 			rest = slices.Clone(payloads[:i]) // payloads itself is borrowed
 			refused++

@@ -9,8 +9,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
-
-	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 // A listener is a TCP port of ours.
@@ -26,7 +24,7 @@ type listener struct {
 }
 
 // Listen opens a port for streams; 0 picks a free one. RemoteAddr of what Accept
-// returns is an [Addr] with the key that the peer has proved.
+// returns is an [Addr] with the key that the peer has proved, and the class of the routes it came by, where the answers go.
 //
 // Errors: [ErrPortInUse], net.ErrClosed.
 func (s *Stack) Listen(port uint16) (net.Listener, error) {
@@ -94,10 +92,10 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // accepted makes a Conn of a stream that a peer has opened.
 func (s *Stack) accepted(ep tcpip.Endpoint, wq *waiter.Queue, local Addr, from tcpip.FullAddress) (*Conn, bool) {
-	pk, known := s.keyOf(from.Addr.As16())
-	s.begun.end(pk, uint32(from.Port)<<16|uint32(local.Port))
-	c := s.newConn(ep, wq, local, Addr{PK: pk, Port: from.Port})
-	c.guest = pk != s.cfg.PubKey
+	remote, known := s.sourceOf(from)
+	s.begun.end(remote.PK, attemptID{uint32(from.Port)<<16 | uint32(local.Port), remote.Class})
+	c := s.newConn(ep, wq, local, remote)
+	c.guest = remote.PK != s.cfg.PubKey
 	if !known {
 		c.fail(ErrPeerGone)
 		return nil, false
@@ -111,17 +109,18 @@ func (s *Stack) accepted(ep tcpip.Endpoint, wq *waiter.Queue, local Addr, from t
 	return c, true
 }
 
-// keyOf returns the key behind an overlay address: ours, or a peer's that has a
-// session.
-func (s *Stack) keyOf(overlay [16]byte) (cipher.PubKey, bool) {
+// sourceOf returns what is behind an address of gVisor's: ourselves, or a peer that has
+// a session.
+func (s *Stack) sourceOf(from tcpip.FullAddress) (Addr, bool) {
+	overlay := from.Addr.As16()
 	if overlay == s.own {
-		return s.cfg.PubKey, true
+		return s.Addr(from.Port), true
 	}
 	p, ok := s.cfg.Network.Lookup(overlay)
 	if !ok {
-		return cipher.PubKey{}, false
+		return Addr{Port: from.Port}, false
 	}
-	return p.PubKey(), true
+	return Addr{PK: p.PubKey(), Port: from.Port, Class: p.Class()}, true
 }
 
 // Close closes the port. Streams that nobody has accepted are reset.

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// A record in a slab is the datagram's length u16, source port u16, source key,
-	// then its data.
-	recordLen = 2 + 2 + cipher.PubKeyLen
+	// A record in a slab is the datagram's length u16, source port u16, source class
+	// u32, source key, then its data.
+	recordLen = 2 + 2 + 4 + cipher.PubKeyLen
 	// slabLen holds the largest datagram.
 	slabLen = recordLen + MaxDatagram
 	// maxSlabs bounds what waits in one socket: about a megabyte.
@@ -48,6 +48,7 @@ func (q *datagrams) push(from Addr, data []byte) bool {
 	s := q.slabs[len(q.slabs)-1]
 	s.buf = binary.BigEndian.AppendUint16(s.buf, uint16(len(data)))
 	s.buf = binary.BigEndian.AppendUint16(s.buf, from.Port)
+	s.buf = binary.BigEndian.AppendUint32(s.buf, from.Class)
 	s.buf = append(s.buf, from.PK[:]...)
 	s.buf = append(s.buf, data...)
 	return true
@@ -78,7 +79,8 @@ func (q *datagrams) pop(b []byte) (n, size int, from Addr, ok bool) {
 	rec := s.buf[s.r:]
 	size = int(binary.BigEndian.Uint16(rec))
 	from.Port = binary.BigEndian.Uint16(rec[2:])
-	copy(from.PK[:], rec[4:])
+	from.Class = binary.BigEndian.Uint32(rec[4:])
+	copy(from.PK[:], rec[8:])
 	n = copy(b, rec[recordLen:recordLen+size])
 	if s.r += recordLen + size; s.r == len(s.buf) {
 		copy(q.slabs, q.slabs[1:])

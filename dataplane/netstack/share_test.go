@@ -170,35 +170,35 @@ func TestShareOfHalfOpen(t *testing.T) {
 func TestHalfOpenEnds(t *testing.T) {
 	alive := map[uint32]bool{}
 	h := halfOpen{
-		alive: func(_ cipher.PubKey, ports uint32) bool { return alive[ports] },
+		alive: func(_ cipher.PubKey, id attemptID) bool { return alive[id.ports] },
 		byKey: map[cipher.PubKey]*attempts{},
 	}
 	pk, _ := cipher.GenerateKeyPair()
 	now := time.Now()
 	for i := range uint32(maxHalfOpen) {
 		alive[i] = true
-		if !h.begin(pk, i, now) {
+		if !h.begin(pk, attemptID{ports: i}, now) {
 			t.Fatalf("attempt %d refused", i)
 		}
 	}
 	now = now.Add(2 * halfOpenCheck)
-	if h.begin(pk, 100, now) {
+	if h.begin(pk, attemptID{ports: 100}, now) {
 		t.Error("one more than allowed")
 	}
-	h.end(pk, 5)
-	if !h.begin(pk, 101, now) || h.begin(pk, 102, now) {
+	h.end(pk, attemptID{ports: 5})
+	if !h.begin(pk, attemptID{ports: 101}, now) || h.begin(pk, attemptID{ports: 102}, now) {
 		t.Error("one accepted stream makes room for one")
 	}
 	alive[6], alive[7] = false, false
-	if h.begin(pk, 103, now) {
+	if h.begin(pk, attemptID{ports: 103}, now) {
 		t.Error("looked twice within a moment")
 	}
 	now = now.Add(halfOpenCheck)
-	if !h.begin(pk, 104, now) || !h.begin(pk, 105, now) || !h.begin(pk, 106, now) || h.begin(pk, 107, now) {
+	if !h.begin(pk, attemptID{ports: 104}, now) || !h.begin(pk, attemptID{ports: 105}, now) || !h.begin(pk, attemptID{ports: 106}, now) || h.begin(pk, attemptID{ports: 107}, now) {
 		t.Error("three that are gone, 6, 7 and 101, make room for three")
 	}
 	quiet, _ := cipher.GenerateKeyPair()
-	h.begin(quiet, 1, now.Add(halfOpenLife+time.Second))
+	h.begin(quiet, attemptID{ports: 1}, now.Add(halfOpenLife+time.Second))
 	if len(h.byKey) != 1 {
 		t.Errorf("%d keys are remembered, want the last", len(h.byKey))
 	}

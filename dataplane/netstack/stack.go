@@ -163,7 +163,7 @@ func (s *Stack) Deliver(from Peer, proto uint8, payloads [][]byte) {
 	case packet.ProtoTCP:
 		s.deliverTCP(from, payloads)
 	case packet.ProtoUDP:
-		s.deliverUDP(from.PubKey(), payloads)
+		s.deliverUDP(from.PubKey(), from.Class(), payloads)
 	default:
 		s.drops.add(DropProto, len(payloads))
 	}
@@ -174,21 +174,21 @@ func (s *Stack) deliverTCP(from Peer, payloads [][]byte) {
 	if up == nil {
 		return // closed
 	}
-	pk := from.PubKey()
-	payloads, refused := s.withoutSYNs(pk, payloads)
+	source := Addr{PK: from.PubKey(), Class: from.Class()}
+	payloads, refused := s.withoutSYNs(source, payloads)
 	s.drops.add(DropHalfOpen, refused)
 	c := s.coalescers.Get().(*coalescer)
-	c.src, c.up = pk.OverlayAddr().As16(), up
+	c.src, c.up = source.overlay(), up
 	s.drops.add(DropMalformed, c.burst(payloads))
 	c.up = nil
 	s.coalescers.Put(c)
 }
 
-// PeerGone ends all streams to pk with [ErrPeerGone]. The floor below calls it
-// when it has given up on the peer.
-func (s *Stack) PeerGone(pk cipher.PubKey) {
+// PeerGone ends all streams to pk over the routes of a class with [ErrPeerGone]. The
+// floor below calls it when it has given up on these routes.
+func (s *Stack) PeerGone(pk cipher.PubKey, class uint32) {
 	s.budget.each(func(c *Conn) {
-		if c.remote.PK == pk {
+		if c.remote.PK == pk && c.remote.Class == class {
 			c.fail(ErrPeerGone)
 		}
 	})

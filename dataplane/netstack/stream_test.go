@@ -346,9 +346,9 @@ func TestEndOfBlockedCalls(t *testing.T) {
 		{"abort", func(_ *pair, c *Conn) { c.Abort() }, net.ErrClosed},
 		{"deadline", func(_ *pair, c *Conn) { c.SetDeadline(time.Now().Add(30 * time.Millisecond)) }, os.ErrDeadlineExceeded},
 		{"past deadline", func(_ *pair, c *Conn) { c.SetDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded},
-		{"peer gone", func(p *pair, _ *Conn) { p.a.PeerGone(p.b.cfg.PubKey) }, ErrPeerGone},
+		{"peer gone", func(p *pair, _ *Conn) { p.a.PeerGone(p.b.cfg.PubKey, 0) }, ErrPeerGone},
 		{"stack closed", func(p *pair, _ *Conn) { p.a.Close() }, net.ErrClosed},
-		{"other end aborts", func(p *pair, _ *Conn) { p.b.PeerGone(p.a.cfg.PubKey) }, syscall.ECONNRESET},
+		{"other end aborts", func(p *pair, _ *Conn) { p.b.PeerGone(p.a.cfg.PubKey, 0) }, syscall.ECONNRESET},
 	}
 	for _, tt := range ends {
 		t.Run(tt.name+"/read", func(t *testing.T) {

@@ -156,7 +156,7 @@ func TestIdleSessionIsSmall(t *testing.T) {
 	}
 	before := heap()
 	for i := range keep {
-		s, err := newSession(m, [33]byte{2}, 0)
+		s, err := newSession(m, end{peer: [33]byte{2}}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -31,6 +31,7 @@ var (
 // or ErrHandshakeTimeout; Detail says which link, or how long.
 type PathError struct {
 	Peer   cipher.PubKey
+	Class  uint32 // of the routes that were asked for
 	Err    error
 	Detail string
 }
@@ -50,7 +51,7 @@ func (e *PathError) Unwrap() error { return e.Err }
 func (s *Session) diagnose(now time.Duration) *PathError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := &PathError{Peer: s.peer, Err: ErrNoRoute}
+	e := &PathError{Peer: s.peer, Class: s.class, Err: ErrNoRoute}
 	for _, r := range s.routes {
 		switch {
 		case r.gone:
@@ -71,9 +72,12 @@ func (s *Session) diagnose(now time.Duration) *PathError {
 }
 
 // Trouble says in words what is known about why pk does not answer: "" if at least one
-// of its routes seems to work.
-func (m *Manager) Trouble(pk cipher.PubKey) string {
-	s, ok := m.Session(pk)
+// of its ordinary routes seems to work.
+func (m *Manager) Trouble(pk cipher.PubKey) string { return m.TroubleClass(pk, 0) }
+
+// TroubleClass is Trouble for the routes of one class.
+func (m *Manager) TroubleClass(pk cipher.PubKey, class uint32) string {
+	s, ok := m.SessionClass(pk, class)
 	if !ok {
 		return "there is no route"
 	}

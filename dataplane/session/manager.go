@@ -41,14 +41,23 @@ type Config struct {
 	Limits  noise.Limits // when keys are renewed
 	// Clock gives handshake timestamps; nil: one that does not outlive the process.
 	Clock *noise.Clock
-	// Mux spreads the flows of a session over all its good routes. Otherwise the
-	// best one is used and the others stand by.
+	// Mux spreads the flows of every session over all its good routes; SetMux does so
+	// for one. Otherwise the best route is used and the others stand by.
 	Mux bool
 	// OnRoute, if not nil, hears what becomes of routes, one event at a time and from
 	// the ticker: it must return quickly, and may call the Manager.
 	OnRoute func(RouteInfo, RouteEvent)
 	Log     zerolog.Logger
 }
+
+// An end is what a session leads to: a peer, over the routes of one class.
+type end struct {
+	peer  cipher.PubKey
+	class uint32
+}
+
+// addr returns the overlay address that stands for e in this process.
+func (e end) addr() [16]byte { return e.peer.ClassAddr(e.class).As16() }
 
 // A Manager keeps a visor's sessions. All methods are safe for concurrent use.
 type Manager struct {
@@ -65,7 +74,8 @@ type Manager struct {
 	hurryLink  func(peer cipher.PubKey, typ link.Type) // the engine's Hurry
 
 	mu       sync.RWMutex // guards the rest; before Session.mu
-	sessions map[cipher.PubKey]*Session
+	sessions map[end]*Session
+	spread   map[end]bool // those of SetMux, whether or not they have a session
 	byAddr   map[[16]byte]*Session
 	direct   map[*link.Link]*route
 	routes   map[uint64]*route // those of AddRoute
@@ -100,7 +110,8 @@ func New(cfg Config) (*Manager, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &Manager{
 		cfg: cfg, pk: cfg.Static.PubKey(), links: cfg.Links, forward: cfg.Forward, upper: cfg.Upper, log: cfg.Log,
-		sessions: make(map[cipher.PubKey]*Session),
+		sessions: make(map[end]*Session),
+		spread:   make(map[end]bool),
 		byAddr:   make(map[[16]byte]*Session),
 		direct:   make(map[*link.Link]*route),
 		routes:   make(map[uint64]*route),
@@ -127,7 +138,8 @@ func (m *Manager) Close() {
 	}
 }
 
-// Lookup returns the session of the peer with this overlay address.
+// Lookup returns the session with this overlay address, which is cipher.PubKey.ClassAddr
+// of its peer and class.
 func (m *Manager) Lookup(overlay [16]byte) (*Session, bool) {
 	m.mu.RLock()
 	s, ok := m.byAddr[overlay]
@@ -135,35 +147,54 @@ func (m *Manager) Lookup(overlay [16]byte) (*Session, bool) {
 	return s, ok
 }
 
-// Session returns the session of a peer, if there is one.
-func (m *Manager) Session(pk cipher.PubKey) (*Session, bool) {
+// Session returns the ordinary session of a peer, if there is one.
+func (m *Manager) Session(pk cipher.PubKey) (*Session, bool) { return m.SessionClass(pk, 0) }
+
+// SessionClass returns the session of a peer over the routes of one class.
+func (m *Manager) SessionClass(pk cipher.PubKey, class uint32) (*Session, bool) {
 	m.mu.RLock()
-	s, ok := m.sessions[pk]
+	s, ok := m.sessions[end{pk, class}]
 	m.mu.RUnlock()
 	return s, ok
+}
+
+// SetMux spreads the flows to pk over all good routes of a class, or no longer. It
+// holds for the sessions of that class that are and that will be, until it is undone.
+func (m *Manager) SetMux(pk cipher.PubKey, class uint32, on bool) {
+	at := end{pk, class}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if on {
+		m.spread[at] = true
+	} else {
+		delete(m.spread, at)
+	}
+	if s := m.sessions[at]; s != nil {
+		s.mu.Lock()
+		s.mux = on || m.cfg.Mux
+		s.reschedule()
+		s.mu.Unlock()
+	}
 }
 
 // dialPatience is how long Dial waits for links and handshakes that are not there:
 // longer than the second retry of either.
 const dialPatience = 8 * time.Second
 
-// DialClass is Dial for the routes of one class.
-func (m *Manager) DialClass(ctx context.Context, pk cipher.PubKey, class uint32) (*Session, error) {
-	return nil, errors.New("not yet")
-}
-
-// SetMux spreads the flows to pk over all good routes of a class, or no longer.
-func (m *Manager) SetMux(pk cipher.PubKey, class uint32, on bool) {}
-
-// Dial waits until packets can be sent to pk and returns its session. A peer that
-// nobody knows a way to fails at once.
+// Dial waits until packets can be sent to pk and returns its ordinary session. A peer
+// that nobody knows a way to fails at once.
 //
 // Errors: *PathError with ErrNoRoute, ErrRouteDown or ErrHandshakeTimeout; those of
 // ctx.
 func (m *Manager) Dial(ctx context.Context, pk cipher.PubKey) (*Session, error) {
-	s, ok := m.Session(pk)
+	return m.DialClass(ctx, pk, 0)
+}
+
+// DialClass is Dial over the routes of one class.
+func (m *Manager) DialClass(ctx context.Context, pk cipher.PubKey, class uint32) (*Session, error) {
+	s, ok := m.SessionClass(pk, class)
 	if !ok {
-		return nil, &PathError{Peer: pk, Err: ErrNoRoute}
+		return nil, &PathError{Peer: pk, Class: class, Err: ErrNoRoute}
 	}
 	if s.Up() {
 		return s, nil
@@ -179,7 +210,7 @@ func (m *Manager) Dial(ctx context.Context, pk cipher.PubKey) (*Session, error) 
 		case s.Up():
 			return s, nil
 		case closed:
-			return nil, &PathError{Peer: pk, Err: ErrNoRoute}
+			return nil, &PathError{Peer: pk, Class: class, Err: ErrNoRoute}
 		}
 		select {
 		case <-changed:
@@ -239,17 +270,18 @@ func (m *Manager) send(f func(tx *link.Tx, sc *scratch)) {
 	m.links.PutTx(tx)
 }
 
-// session returns the session of pk, which it makes if needed. mu is held.
-func (m *Manager) sessionLocked(pk cipher.PubKey) (*Session, error) {
-	if s := m.sessions[pk]; s != nil {
+// sessionLocked returns the session of an end, which it makes if needed. mu is held.
+func (m *Manager) sessionLocked(at end) (*Session, error) {
+	if s := m.sessions[at]; s != nil {
 		return s, nil
 	}
-	s, err := newSession(m, pk, ns(m.links.Now()))
+	s, err := newSession(m, at, ns(m.links.Now()))
 	if err != nil {
 		return nil, err
 	}
-	m.sessions[pk] = s
-	m.byAddr[pk.OverlayAddr().As16()] = s
+	s.mux = m.cfg.Mux || m.spread[at]
+	m.sessions[at] = s
+	m.byAddr[at.addr()] = s
 	return s, nil
 }
 

@@ -116,6 +116,12 @@ func connectOver(t testing.TB, a, b *node, typ link.Type) {
 // labels from base on.
 func join(t testing.TB, base packet.Label, path ...*node) {
 	t.Helper()
+	joinClass(t, 0, base, path...)
+}
+
+// joinClass is join for a class.
+func joinClass(t testing.TB, class uint32, base packet.Label, path ...*node) {
+	t.Helper()
 	last := len(path) - 1
 	for i, n := range path {
 		at := base + 10*packet.Label(i)
@@ -129,7 +135,7 @@ func join(t testing.TB, base packet.Label, path ...*node) {
 			}
 			if _, err := n.m.AddRoute(RouteSpec{
 				Peer: peer.pk, Out: forward.Neighbour{Peer: next.pk}, OutLabel: out,
-				In: forward.Neighbour{Peer: next.pk}, InLabel: in,
+				In: forward.Neighbour{Peer: next.pk}, InLabel: in, Class: class,
 			}); err != nil {
 				t.Fatal(err)
 			}

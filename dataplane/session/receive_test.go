@@ -37,7 +37,7 @@ func newBare(t testing.TB) *bareSession {
 	m.shaker = newHandshaker(m)
 	pk, _ := cipher.GenerateKeyPair()
 	var err error
-	if b.s, err = newSession(m, pk, 0); err != nil {
+	if b.s, err = newSession(m, end{peer: pk}, 0); err != nil {
 		t.Fatal(err)
 	}
 	b.sealed = &route{s: b.s, id: 77, egress: new(forward.Egress)}

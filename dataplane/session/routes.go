@@ -63,7 +63,7 @@ func (m *Manager) AddRoute(spec RouteSpec) (RouteInfo, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.sessionLocked(spec.Peer)
+	s, err := m.sessionLocked(end{spec.Peer, spec.Class})
 	if err != nil {
 		return RouteInfo{}, err
 	}
@@ -197,11 +197,11 @@ func (m *Manager) dropEmpty(s *Session) {
 	s.mu.Lock()
 	empty := len(s.routes) == 0
 	s.mu.Unlock()
-	if !empty || m.sessions[s.peer] != s {
+	if !empty || m.sessions[s.end()] != s {
 		return
 	}
-	delete(m.sessions, s.peer)
-	delete(m.byAddr, s.peer.OverlayAddr().As16())
+	delete(m.sessions, s.end())
+	delete(m.byAddr, s.end().addr())
 	s.close()
 	m.ended = append(m.ended, s)
 	m.wake() // the ticker tells the floor above
@@ -211,7 +211,7 @@ func (m *Manager) dropEmpty(s *Session) {
 func (m *Manager) Attached(l *link.Link) forward.Sink {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.sessionLocked(l.Peer())
+	s, err := m.sessionLocked(end{peer: l.Peer()})
 	if err != nil {
 		m.log.Error().Err(err).Msg("cannot make a session")
 		return nil

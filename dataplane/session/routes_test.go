@@ -36,7 +36,7 @@ func newKeys(phase uint32, first *route) *epoch {
 // TestRouteIDsAreForgotten: with new keys only the ids of present routes are in use.
 func TestRouteIDsAreForgotten(t *testing.T) {
 	n := newNodes(t, 1, nodeOptions{})[0]
-	s, err := newSession(n.m, testKey(), 0)
+	s, err := newSession(n.m, end{peer: testKey()}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestRouteIDsAreForgotten(t *testing.T) {
 // the old ones for a minute.
 func TestRouteAddedDuringRekey(t *testing.T) {
 	n := newNodes(t, 1, nodeOptions{})[0]
-	s, err := newSession(n.m, testKey(), 0)
+	s, err := newSession(n.m, end{peer: testKey()}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,11 +11,12 @@ import (
 	"github.com/skyminer/skywire/dataplane/noise"
 )
 
-// A Session is the way to one peer, over however many routes there are. It lives
-// from the first route to the last. All methods are safe for concurrent use.
+// A Session is the way to one peer over the routes of one class, however many there
+// are. It lives from the first route to the last. All methods are safe for concurrent use.
 type Session struct {
-	m    *Manager
-	peer cipher.PubKey
+	m     *Manager
+	peer  cipher.PubKey
+	class uint32 // of its routes
 
 	table  atomic.Pointer[table] // nil: nothing can be sent
 	ring   *noise.Ring[epochState]
@@ -32,6 +33,7 @@ type Session struct {
 
 	mu     sync.Mutex // after a route's recvMu, never before it
 	routes []*route
+	mux    bool // spread flows over all good ones
 	ids    routeIDs
 	// changed is closed and replaced when what Dial waits for may have changed.
 	changed chan struct{}
@@ -42,8 +44,11 @@ type Session struct {
 	lost bool
 }
 
-func newSession(m *Manager, peer cipher.PubKey, now time.Duration) (*Session, error) {
-	s := &Session{m: m, peer: peer, mask: randomUint64(), changed: make(chan struct{}), heard: now, ids: routeIDs{}}
+func newSession(m *Manager, at end, now time.Duration) (*Session, error) {
+	s := &Session{
+		m: m, peer: at.peer, class: at.class,
+		mask: randomUint64(), changed: make(chan struct{}), heard: now, ids: routeIDs{},
+	}
 	s.pieces.budget = &m.reassembly
 	s.fragments.Store(uint32(randomUint64()))
 	var err error
@@ -53,6 +58,11 @@ func newSession(m *Manager, peer cipher.PubKey, now time.Duration) (*Session, er
 
 // PubKey returns the peer's key, which the keys in use prove.
 func (s *Session) PubKey() cipher.PubKey { return s.peer }
+
+// Class returns the class of its routes, 0 for the ordinary ones.
+func (s *Session) Class() uint32 { return s.class }
+
+func (s *Session) end() end { return end{s.peer, s.class} }
 
 // Up reports whether packets can be sent now.
 func (s *Session) Up() bool { return s.table.Load() != nil }
@@ -128,7 +138,7 @@ func (s *Session) reschedule() {
 		r.usable = !r.gone && r.ready() && (r.health.state == StateUp || r.health.state == StateSuspect)
 	}
 	old := s.table.Load()
-	fresh := choose(s.routes, old, s.m.cfg.Mux)
+	fresh := choose(s.routes, old, s.mux)
 	if fresh.same(old) {
 		return
 	}

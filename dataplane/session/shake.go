@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,8 +12,15 @@ import (
 	"github.com/skyminer/skywire/dataplane/packet"
 )
 
-// prologue binds protocol and version into the handshake, docs/wire.md section 5.
-const prologue = "skywire-session" + string(rune(packet.Version))
+// prologue binds protocol, version and the class of the routes into the handshake,
+// docs/wire.md section 5.
+func prologue(class uint32) []byte {
+	b := append([]byte("skywire-session"), packet.Version)
+	if class != 0 {
+		b = binary.BigEndian.AppendUint32(b, class)
+	}
+	return b
+}
 
 // Handshakes are retried with doubling pauses, each time with a new message and,
 // where there are several, on another route.
@@ -135,7 +143,7 @@ func (h *handshaker) run(ctx context.Context) {
 
 func (s *Session) newHandshake(initiator bool) (*noise.Handshake, error) {
 	return noise.NewHandshake(noise.Config{
-		Pattern: noise.KK, Initiator: initiator, Prologue: []byte(prologue),
+		Pattern: noise.KK, Initiator: initiator, Prologue: prologue(s.class),
 		Static: s.m.cfg.Static, Peer: s.peer,
 	})
 }

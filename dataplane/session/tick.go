@@ -77,7 +77,7 @@ const maxLost = 1024
 func (m *Manager) takeEnded(now time.Duration) (ended []*Session) {
 	lost := m.ended[:0]
 	for _, s := range m.ended {
-		heir := m.sessions[s.peer]
+		heir := m.sessions[s.end()]
 		s.mu.Lock()
 		mayReturn := s.lost && now-s.heard <= deadAfter && len(lost) < maxLost
 		s.mu.Unlock()

@@ -87,7 +87,7 @@ func same(t *testing.T, what string, got, want []byte) {
 func TestHandshakeVectors(t *testing.T) {
 	v := readVectors(t)
 	s := &v.Session
-	same(t, "prologue", []byte(prologue), s.Prologue)
+	same(t, "prologue", prologue(0), s.Prologue)
 	key := func(secret []byte) *cipher.StaticKey {
 		k, err := cipher.NewStaticKey(cipher.SecKey(secret))
 		if err != nil {
@@ -98,7 +98,7 @@ func TestHandshakeVectors(t *testing.T) {
 	ki, kr := key(v.Secret.Initiator), key(v.Secret.Responder)
 	side := func(initiator bool, own, peer *cipher.StaticKey, ephemeral []byte) *noise.Handshake {
 		hs, err := noise.NewHandshake(noise.Config{
-			Pattern: noise.KK, Initiator: initiator, Prologue: []byte(prologue),
+			Pattern: noise.KK, Initiator: initiator, Prologue: prologue(0),
 			Static: own, Peer: peer.PubKey(), Rand: bytes.NewReader(ephemeral),
 		})
 		if err != nil {
