@@ -117,7 +117,7 @@ func (d *demo) scene(ctx context.Context, typ string) (err error) {
 		return err
 	}
 	defer r.Close() // the demo is over
-	local, err := free(a.Place)
+	local, err := a.Place.Free("127.0.0.1")
 	if err != nil {
 		return err
 	}
@@ -160,15 +160,6 @@ func (d *demo) scene(ctx context.Context, typ string) (err error) {
 	}
 	d.rows = append(d.rows, row{"A–B–C over " + typ, took, rtt})
 	return nil
-}
-
-// free returns an address at a place whose port was free a moment ago.
-func free(at cluster.Place) (string, error) {
-	ln, err := at.Open("127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return ln.Addr().String(), ln.Close()
 }
 
 // passedB makes sure that the file went through B.

@@ -198,7 +198,7 @@ func TestRestart(t *testing.T) {
 		x := a.send(local, endless)
 		r.eventually(10*time.Second, "nothing arrives", func() bool { return x.sent.Load() > 8<<20 })
 		start := time.Now()
-		if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		if err := n.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 		if err := n.Wait(); err != nil {

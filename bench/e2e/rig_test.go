@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -76,7 +75,6 @@ type node struct {
 	*cluster.Visor
 	rig *rig
 	ns  *topo.Namespace
-	cmd *topo.Cmd // of the process that runs now
 }
 
 // newRig takes over a network, and ends everything with the test, which may take
@@ -109,11 +107,6 @@ func (r *rig) visor(i int, edit func(*config.Config)) *node {
 	r.t.Helper()
 	n := &node{rig: r, ns: r.net.NS[i]}
 	place := cluster.In(n.ns, strings.ToUpper(n.ns.Name))
-	place.Command = func(ctx context.Context, log io.Writer, name string, args ...string) cluster.Process {
-		n.cmd = n.ns.Command(ctx, name, args...)
-		n.cmd.Stdout, n.cmd.Stderr = log, log
-		return n.cmd
-	}
 	var err error
 	n.Visor, err = cluster.Start(context.WithoutCancel(r.ctx), place, binaries, filepath.Join(r.dir, n.ns.Name), edit)
 	if err != nil {
@@ -141,11 +134,8 @@ func (r *rig) visors() []*node {
 // kill is kill -9, and returns when the process is gone.
 func (n *node) kill() {
 	n.rig.t.Helper()
-	if err := n.cmd.Process.Kill(); err != nil {
+	if err := n.Kill(); err != nil {
 		n.rig.t.Fatal(err)
-	}
-	if err := n.Wait(); err == nil {
-		n.rig.t.Fatalf("visor %s ended well after SIGKILL", n.ns.Name)
 	}
 }
 
@@ -244,7 +234,7 @@ func eventually(t *testing.T, limit time.Duration, what string, cond func() bool
 // rss returns the resident memory of a visor in bytes.
 func (n *node) rss() int {
 	n.rig.t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", n.cmd.Process.Pid))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", n.PID()))
 	if err != nil {
 		n.rig.t.Fatal(err)
 	}

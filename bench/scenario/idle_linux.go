@@ -107,7 +107,7 @@ func idleContestant(e *run.Env, l *topo.Link, addrs []netip.Addr, n int) run.Con
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, v.end()) }()
-		before, err := settledBytes(ctx, e, v.cmd.Process.Pid)
+		before, err := settledBytes(ctx, e, v.PID())
 		if err != nil {
 			return nil, err
 		}
@@ -120,7 +120,7 @@ func idleContestant(e *run.Env, l *topo.Link, addrs []netip.Addr, n int) run.Con
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, peers.Stop(&struct{}{})) }()
-		after, err := settledBytes(ctx, e, v.cmd.Process.Pid)
+		after, err := settledBytes(ctx, e, v.PID())
 		if err != nil {
 			return nil, err
 		}

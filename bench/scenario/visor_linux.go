@@ -3,8 +3,6 @@ package scenario
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 
@@ -20,7 +18,6 @@ const visorPort = 7777
 // A visor is the real daemon, skyvisor, in a namespace.
 type visor struct {
 	*cluster.Visor
-	cmd *topo.Cmd
 	dir string
 }
 
@@ -36,24 +33,7 @@ func startVisor(ctx context.Context, e *run.Env, ns *topo.Namespace, edit func(*
 	if v.dir, err = os.MkdirTemp("", "skybench-visor-"); err != nil {
 		return nil, fmt.Errorf("bench: visor: %w", err)
 	}
-	place := cluster.Place{
-		Name:   ns.Name,
-		Listen: fmt.Sprintf("[::]:%d", visorPort),
-		Command: func(ctx context.Context, log io.Writer, name string, args ...string) cluster.Process {
-			v.cmd = ns.Command(ctx, name, args...)
-			v.cmd.Stdout, v.cmd.Stderr = log, log
-			return v.cmd
-		},
-		Dial: func(addr string) (c net.Conn, err error) {
-			err = ns.Do(func() error {
-				c, err = net.Dial("tcp", addr)
-				return err
-			})
-			return c, err
-		},
-		Open: ns.Listen,
-	}
-	if v.Visor, err = cluster.Start(ctx, place, bin, v.dir, edit); err != nil {
+	if v.Visor, err = cluster.Start(ctx, cluster.In(ns, ns.Name), bin, v.dir, edit); err != nil {
 		_ = os.RemoveAll(v.dir)
 		return nil, err
 	}

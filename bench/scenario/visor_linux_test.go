@@ -83,8 +83,8 @@ func TestForwarding(t *testing.T) {
 		if _, err := os.Stat(v.dir); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s after Stop: %v", v.dir, err)
 		}
-		if err := v.cmd.Process.Signal(syscall.Signal(0)); !errors.Is(err, os.ErrProcessDone) {
-			t.Errorf("visor %d after Stop: %v", v.cmd.Process.Pid, err)
+		if err := v.Signal(syscall.Signal(0)); !errors.Is(err, os.ErrProcessDone) {
+			t.Errorf("visor %d after Stop: %v", v.PID(), err)
 		}
 	}
 }
