@@ -31,13 +31,14 @@ const (
 type epoch = noise.Epoch[*rxKey]
 
 // An rxKey opens what arrives under one receiver index. For SUDPH it belongs to the
-// worker that the index names, which touches win and confirmed without a lock.
+// worker that the index names, which touches win, top and confirmed without a lock.
 type rxKey struct {
 	index     uint32
 	link      *Link
 	key       *noise.RecvKey // nil while the handshake is under way
 	epoch     *epoch
 	win       noise.Window
+	top       uint64 // highest counter opened, plus one
 	confirmed bool
 	offer     offer          // the peer's, in force with these keys
 	answered  netip.AddrPort // where our answer went, if the peer began
@@ -85,16 +86,19 @@ type connState struct {
 	changed   chan struct{} // closed and replaced when the link comes up or an attempt fails
 
 	probe     uint64 // token of the last link probe
-	probeSent int64  // 0 once it has been answered
+	probeLast int64  // when it left
+	probeSent int64  // the same, but 0 once it has been answered
 	probeNext int64
 	rttNext   int64
+	check     check
 	hinted    int64 // when a hint last made us start a handshake
 	cookied   int64 // when a cookie last did
 
 	asked   uint64 // timestamp of the peer's last initiation that we took up
 	askedAt int64  // and when that was
 
-	mtu mtuSearch
+	mtu     mtuSearch
+	figures figures
 }
 
 // ErrNoAnswer is in the error of an attempt that nobody answered.
@@ -181,7 +185,14 @@ func (e *Engine) checkTarget(peer cipher.PubKey, typ Type, addr netip.AddrPort) 
 		return addr, nil
 	case typ != SUDPH && typ != STCPR:
 		return addr, fmt.Errorf("link: no links of type %s", typ)
-	case !addr.IsValid() || addr.Port() == 0:
+	}
+	return e.underlay(typ, addr)
+}
+
+// underlay returns addr in the form in which the sockets report it, or why nothing can
+// be sent there.
+func (e *Engine) underlay(typ Type, addr netip.AddrPort) (netip.AddrPort, error) {
+	if !addr.IsValid() || addr.Port() == 0 {
 		return addr, fmt.Errorf("link: %q is no address with a port", addr)
 	}
 	ip := addr.Addr().Unmap()
@@ -232,7 +243,7 @@ func (l *Link) disconnect(why error, forGood bool) {
 	l.keys.Clear()
 	l.directOut.Store(0)
 	l.rtt.Store(0)
-	l.state.probeSent = 0
+	l.state.probeSent, l.state.check = 0, check{}
 	if st != nil || forGood {
 		l.outcome(why)
 	}
@@ -241,7 +252,7 @@ func (l *Link) disconnect(why error, forGood bool) {
 		l.startOver(l.e.tick())
 		l.state.asked, l.state.askedAt = 0, 0
 		l.e.forgetTimestamp(l)
-		l.e.post(func() { l.e.handler.LinkDown(l, why) })
+		l.e.post(func() { l.e.handler.LinkDown(l, why); l.e.tell(l, false, why) })
 	}
 	l.mu.Unlock()
 	if st != nil {
@@ -343,7 +354,7 @@ func (l *Link) use(ep *epoch, addr netip.AddrPort, s *stream, now int64) bool {
 	l.state.upSince = now
 	l.outcome(nil)
 	l.state.probeNext, l.state.rttNext = now, now
-	l.e.post(func() { l.e.handler.LinkUp(l) })
+	l.e.post(func() { l.e.handler.LinkUp(l); l.e.tell(l, true, nil) })
 	l.e.log.Info().Stringer("peer", l.peer).Stringer("type", l.typ).Stringer("addr", addr).Msg("link up")
 	return true
 }
@@ -377,6 +388,7 @@ func (l *Link) Info() Info {
 		RxPackets: l.rxPackets.Load(), RxBytes: l.rxBytes.Load(),
 		TxPackets: l.txPackets.Load(), TxBytes: l.txBytes.Load(), TxDrops: l.txDrops.Load(),
 	}
+	i.LossPPM, i.Mbps = int64(1e6*l.state.figures.loss), l.state.figures.mbps
 	if l.state.addr.IsValid() {
 		i.Addr = l.state.addr.String()
 	}

@@ -126,6 +126,7 @@ const routeErrorsPerSecond = 50
 func (l *Link) sendProbe(now int64) {
 	l.mu.Lock()
 	l.state.probe++
+	l.state.probeLast = now
 	l.state.probeSent, l.state.probeNext, l.state.rttNext = now, now+probeAgain, now+rttEvery
 	token := l.state.probe
 	l.mu.Unlock()
@@ -137,6 +138,7 @@ func (l *Link) sendProbe(now int64) {
 // probeReturned takes a round-trip sample, smoothed as in RFC 6298 section 2.
 func (l *Link) probeReturned(token uint64, now int64) {
 	l.mu.Lock()
+	l.state.check.passed(token)
 	sent, current := l.state.probeSent, token == l.state.probe && l.state.probeSent != 0
 	if current {
 		l.state.probeSent = 0

@@ -87,6 +87,7 @@ type Engine struct {
 	txSeq   atomic.Uint32
 
 	carried *acceptGate // of inbound DMSG links
+	stun    stunWriter
 
 	shake  *shaker
 	events eventQueue
@@ -172,6 +173,7 @@ func (e *Engine) listen() (err error) {
 		for i := range e.udp.Len() {
 			e.workers = append(e.workers, newWorker(e, i))
 		}
+		e.stun.init(e.udp.Conn(0))
 	}
 	if e.cfg.TCP.IsValid() {
 		if e.tcp, err = listenTCP(e.cfg.TCP); err != nil {
@@ -289,6 +291,13 @@ func (e *Engine) lookup(index uint32) *rxKey {
 		return k
 	}
 	return nil
+}
+
+// tell tells Config.OnLink; it runs on the event goroutine.
+func (e *Engine) tell(l *Link, up bool, why error) {
+	if e.cfg.OnLink != nil {
+		e.cfg.OnLink(l, up, why)
+	}
 }
 
 // post queues f for the event goroutine, in order.

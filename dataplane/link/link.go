@@ -87,8 +87,9 @@ type Link struct {
 	rxPackets, rxBytes atomic.Uint64
 	txPackets, txBytes atomic.Uint64
 	txDrops            atomic.Uint64
-	erred              atomic.Int64 // when the last route error left
-	closing            atomic.Bool  // the peer has said goodbye, and the event is queued
+	rxExpected         atomic.Uint64 // frames that the neighbour must have sent, by their counters
+	erred              atomic.Int64  // when the last route error left
+	closing            atomic.Bool   // the peer has said goodbye, and the event is queued
 
 	keys *noise.Ring[*rxKey]
 
@@ -158,6 +159,10 @@ type Info struct {
 	RxPackets, RxBytes uint64 // route packets and their bytes
 	TxPackets, TxBytes uint64
 	TxDrops            uint64
+
+	// How well it carries what the neighbour sends. Streams lose nothing.
+	LossPPM int64   // of its frames, smoothed
+	Mbps    float64 // the best of a second lately: what the link is known to carry
 
 	LastError string // why it is down, or why the last attempt failed
 }

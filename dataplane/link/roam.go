@@ -38,6 +38,7 @@ func (p *pathCheck) allow(n int) bool {
 // highest counter plus one and bytes what arrived. It runs on the link's worker.
 func (l *Link) received(k *rxKey, from netip.AddrPort, fresh uint64, bytes int, now int64) {
 	l.lastRecv.Store(now)
+	k.sawCounter(fresh)
 	top, _ := k.win.Greatest() // fresh-1 has been accepted: it is the greatest, or older
 	newest := fresh-1 == top
 	st := l.send.Load()

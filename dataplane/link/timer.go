@@ -66,8 +66,16 @@ func (e *Engine) lookAfter(l *Link, now int64) (handshake bool) {
 	}
 	l.mu.Lock()
 	due := now >= l.state.probeNext && silent > probeAfter || now >= l.state.rttNext
+	again, failed := l.state.check.due(now, l.state.probeLast)
+	if now-l.state.figures.at >= figuresEvery {
+		l.state.figures.look(now, l.rxExpected.Load(), l.rxPackets.Load(), l.rxBytes.Load())
+	}
 	l.mu.Unlock()
-	if due {
+	if failed {
+		l.died(errUnechoed)
+		return false
+	}
+	if due || again {
 		l.sendProbe(now)
 	}
 	if l.typ != SUDPH {
