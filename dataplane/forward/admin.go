@@ -18,7 +18,7 @@ func (e *Engine) AddRule(s RuleSpec) (packet.Label, error) {
 	if !e.cfg.Transit.Allow {
 		return 0, ErrTransitOff
 	}
-	if err := e.checkPath(s.In, s.Out); err != nil {
+	if err := e.checkPath(s); err != nil {
 		return 0, err
 	}
 	if s.OutLabel == packet.LabelLink { // that is the neighbour's link control
@@ -50,7 +50,7 @@ func (e *Engine) AddDeliver(s DeliverSpec) (*Rule, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	r := &Rule{in: s.In, sink: s.Sink, ttl: s.TTL}
+	r := &Rule{in: s.In, sink: s.Sink, ttl: s.TTL, expired: s.Expired}
 	if err := e.takeLabel(r, s.Label); err != nil {
 		return nil, err
 	}
@@ -133,16 +133,17 @@ func (e *Engine) info(r *Rule) RuleInfo {
 	return in
 }
 
-// checkPath refuses a path that goes through a key twice, as far as a hop sees it.
-func (e *Engine) checkPath(in, out Neighbour) error {
-	if err := e.checkNeighbour(in); err != nil {
+// checkPath refuses a path that goes through a key twice, as far as a hop sees it, but
+// for one that is to turn.
+func (e *Engine) checkPath(s RuleSpec) error {
+	if err := e.checkNeighbour(s.In); err != nil {
 		return err
 	}
-	if err := e.checkNeighbour(out); err != nil {
+	if err := e.checkNeighbour(s.Out); err != nil {
 		return err
 	}
-	if in.Peer == out.Peer {
-		return fmt.Errorf("%w: %s is on both sides", ErrSamePeer, in.Peer)
+	if s.In.Peer == s.Out.Peer && !s.Turn {
+		return fmt.Errorf("%w: %s is on both sides", ErrSamePeer, s.In.Peer)
 	}
 	return nil
 }
@@ -157,8 +158,9 @@ func (e *Engine) checkNeighbour(n Neighbour) error {
 	return nil
 }
 
-// takeLabel gives r the static label that an operator chose, or with 0 a dynamic
-// one. The caller publishes r or gives the label back.
+// takeLabel gives r the static label that an operator chose, the dynamic one that was
+// reserved for its neighbour, or with 0 a new one. The caller publishes r or gives the
+// label back.
 func (e *Engine) takeLabel(r *Rule, label packet.Label) error {
 	if label == 0 {
 		var ok bool
@@ -167,11 +169,13 @@ func (e *Engine) takeLabel(r *Rule, label packet.Label) error {
 		}
 		return nil
 	}
-	if label > packet.MaxStaticLabel {
-		return fmt.Errorf("%w: %d", ErrBadLabel, label)
-	}
 	if e.rules[label] != nil {
 		return fmt.Errorf("%w: %d", ErrLabelTaken, label)
+	}
+	if label > packet.MaxStaticLabel {
+		if err := e.redeem(label, r.in); err != nil {
+			return err
+		}
 	}
 	r.label = label
 	return nil

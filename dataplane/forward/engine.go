@@ -74,11 +74,13 @@ type Engine struct {
 	notify sync.Mutex // serialises the calls to ends; taken before mu
 	ends   Ends
 
-	mu      sync.Mutex // guards the rest; never held across a call out
-	labels  labels
-	rules   map[packet.Label]*Rule
-	ports   ports
-	transit int // forwarding rules among rules
+	mu     sync.Mutex // guards the rest; never held across a call out
+	labels labels
+	rules  map[packet.Label]*Rule
+	// reserved are labels that have been given out, and have no rule yet.
+	reserved map[packet.Label]*reservation
+	ports    ports
+	transit  int // forwarding rules among rules
 
 	hints  chan hint // route errors that wait for the engine's goroutine
 	cancel context.CancelFunc
@@ -90,12 +92,13 @@ type Engine struct {
 func New(cfg Config) *Engine {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &Engine{
-		cfg:    cfg,
-		rules:  make(map[packet.Label]*Rule),
-		ports:  ports{byPeer: make(map[cipher.PubKey][]*port), egress: make(map[cipher.PubKey]map[packet.Label]*Egress)},
-		hints:  make(chan hint, maxHints),
-		cancel: cancel,
-		ended:  make(chan struct{}),
+		cfg:      cfg,
+		rules:    make(map[packet.Label]*Rule),
+		reserved: make(map[packet.Label]*reservation),
+		ports:    ports{byPeer: make(map[cipher.PubKey][]*port), egress: make(map[cipher.PubKey]map[packet.Label]*Egress)},
+		hints:    make(chan hint, maxHints),
+		cancel:   cancel,
+		ended:    make(chan struct{}),
 	}
 	e.meter.setMbps(cfg.Transit.MaxMbps)
 	go e.run(ctx)
@@ -118,7 +121,7 @@ func (e *Engine) HandleBurst(b *link.Burst) {
 	p := v.(*port)
 	for i := 0; i < b.N; {
 		label := labelOf(b.Pkt[i])
-		j, bytes, probed := run(b, i, label)
+		j, bytes, seen := run(b, i, label)
 		r := e.table.Load(label.Slot())
 		switch {
 		case r == nil || r.label != label:
@@ -126,12 +129,15 @@ func (e *Engine) HandleBurst(b *link.Burst) {
 		case !r.accepts(p): // to a stranger, a label of somebody else does not exist
 			e.refuse(p, DropWrongLink, CodeNoLabel, 0, label, j-i)
 		default:
-			if probed && r.ttl != 0 {
+			if seen.any(refreshing) && r.ttl != 0 {
 				r.probed.Store(true)
 			}
 			r.count(p, j-i, bytes)
 			if r.hop != nil {
 				e.forward(p, b, i, j, r, bytes)
+				if seen.any(closing) && r.ttl != 0 {
+					r.closed.Store(true) // the next sweep removes it: what overtook the close still passes
+				}
 			} else if r.sink != nil {
 				r.sink.Receive(b, i, j, r)
 			} else {
@@ -142,18 +148,28 @@ func (e *Engine) HandleBurst(b *link.Burst) {
 	}
 }
 
+// kinds is a set of packet kinds below 64, one bit each; a hop does not know others.
+type kinds uint64
+
+const (
+	refreshing kinds = 1<<packet.KindProbe | 1<<packet.KindReply
+	closing    kinds = 1 << packet.KindClose
+)
+
+func (k kinds) any(of kinds) bool { return k&of != 0 }
+
 // run finds the end of the packets from i on that have the same label, their size
-// together, and whether a probe is among them.
-func run(b *link.Burst, i int, label packet.Label) (j, bytes int, probed bool) {
+// together, and which kinds are among them.
+func run(b *link.Burst, i int, label packet.Label) (j, bytes int, seen kinds) {
 	for j = i; j < b.N; j++ {
 		pkt := b.Pkt[j]
 		if labelOf(pkt) != label {
 			break
 		}
 		bytes += len(pkt)
-		probed = probed || packet.Kind(pkt[4]) == packet.KindProbe
+		seen |= 1 << pkt[4]
 	}
-	return j, bytes, probed
+	return j, bytes, seen
 }
 
 func labelOf(pkt []byte) packet.Label { return packet.Label(binary.BigEndian.Uint32(pkt)) }
@@ -199,22 +215,38 @@ func (e *Engine) refuse(p *port, why DropReason, code uint8, mtu int, label pack
 	p.out.SendRouteError(code, mtu, label)
 }
 
-// sweepEvery is how often rules are looked at that no probe has passed for their TTL.
+// sweepEvery is how often rules are looked at that are closed, or that neither probe
+// nor reply has passed for their TTL.
 const sweepEvery = time.Second
 
-// expire removes what ran out by now. A rule's time starts at the first sweep that
-// sees it, so packet workers need no clock of ours.
+// expire removes what ran out by now, and tells the ends of routes.
 func (e *Engine) expire(now time.Duration) {
+	for _, expired := range e.sweep(now) {
+		expired()
+	}
+}
+
+// sweep returns who is to be told. A rule's time starts at the first sweep that sees
+// it, so packet workers need no clock of ours.
+func (e *Engine) sweep(now time.Duration) (tell []func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.sweepReserved(now)
 	for _, r := range e.rules {
 		switch {
 		case r.ttl == 0:
+		case r.closed.Load():
+			e.removeLocked(r)
+			e.cfg.Log.Debug().Uint32("label", uint32(r.label)).Msg("rule closed")
 		case r.expires == 0 || r.probed.Swap(false):
 			r.expires = now + r.ttl
 		case now > r.expires:
 			e.removeLocked(r)
 			e.cfg.Log.Debug().Uint32("label", uint32(r.label)).Msg("rule expired")
+			if r.expired != nil {
+				tell = append(tell, r.expired)
+			}
 		}
 	}
+	return tell
 }

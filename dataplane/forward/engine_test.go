@@ -307,6 +307,7 @@ func TestRouteErrorsTravelBack(t *testing.T) {
 
 func TestExpiry(t *testing.T) {
 	e := newTestEngine(t, open)
+	e.Close() // no sweeps but ours
 	a, b := testKey(t), testKey(t)
 	in := e.join(t, a, link.SUDPH)
 	e.join(t, b, link.SUDPH)

@@ -20,6 +20,8 @@ var (
 	ErrNoRule       = errors.New("forward: no such rule")
 	ErrTransitOff   = errors.New("forward: this visor does not carry transit traffic: set transit.allow")
 	ErrTooManyRules = errors.New("forward: transit.max_routes reached")
+
+	ErrTooManyReserved = errors.New("forward: too many labels are reserved: route set-ups that never end")
 )
 
 // A Sink is the end of a route: it takes what a deliver rule accepts.
@@ -55,7 +57,7 @@ type RuleSpec struct {
 	InLabel  packet.Label // 1..packet.MaxStaticLabel, one of Engine.Reserve for In, or 0: give one out
 	Out      Neighbour
 	OutLabel packet.Label  // what Out gave out
-	TTL      time.Duration // without a probe passing; 0: for ever
+	TTL      time.Duration // without a probe or reply passing; 0: for ever, a close does not end it either
 	// Turn lets In and Out be the same neighbour: a route that comes back, to measure a
 	// part of a longer one.
 	Turn bool
@@ -68,6 +70,10 @@ type DeliverSpec struct {
 	Label packet.Label // as RuleSpec.InLabel
 	TTL   time.Duration
 	Sink  Sink
+	// Expired, if not nil, is called when the rule has been removed because no probe or
+	// reply came for its TTL. It runs on the engine's goroutine; it must not block, and
+	// may call the Engine.
+	Expired func()
 }
 
 // A Rule is one entry of the table. Only its counters and times change.
@@ -79,8 +85,10 @@ type Rule struct {
 	sink  Sink
 	ttl   time.Duration
 
-	probed  atomic.Bool // a probe came through since the last sweep
+	probed  atomic.Bool // a probe or reply came through since the last sweep
+	closed  atomic.Bool // a close came through
 	expires time.Duration
+	expired func() // of a deliver rule: who hears of it
 
 	// lastIn is where packets come from, so that errors find the way back.
 	lastIn         atomic.Pointer[port]
