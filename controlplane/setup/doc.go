@@ -53,6 +53,7 @@ type Table interface {
 	Release(label packet.Label)
 	AddRule(s forward.RuleSpec) (packet.Label, error)
 	RemoveRule(label packet.Label) error
+	Rules() []forward.RuleInfo
 }
 
 // Sessions is where routes end, a *session.Manager.

@@ -1,0 +1,66 @@
+package setup_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/skyminer/skywire/controlplane/setup"
+	"github.com/skyminer/skywire/controlplane/setup/setuptest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestEstablish sets up a route over three hops, and a session is up on it.
+func TestEstablish(t *testing.T) {
+	n := setuptest.New(t, 4, nil)
+	n.Chain(n.Visors...)
+	a, d := n.Visors[0], n.Visors[3]
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	route, err := a.Client.Establish(ctx, setup.Request{Path: setuptest.Path(n.Visors[1:]...), Class: 77})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.AddRoute(d, 77, route); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Sessions.DialClass(ctx, d.PK, 77); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range n.Visors[1:3] {
+		if got := len(forwards(v)); got != 2 {
+			t.Errorf("a visor in the middle has %d rules, want 2", got)
+		}
+	}
+}
+
+// BenchmarkEstablish is the time from the wish to a session that is up, over three
+// hops, everything warm.
+func BenchmarkEstablish(b *testing.B) {
+	n := setuptest.New(b, 4, nil)
+	n.Chain(n.Visors...)
+	a, d := n.Visors[0], n.Visors[3]
+	var class uint32
+	var setups []time.Duration
+	for b.Loop() {
+		class++
+		began := time.Now()
+		route, err := a.Client.Establish(b.Context(), setup.Request{Path: setuptest.Path(n.Visors[1:]...), Class: class})
+		if err != nil {
+			b.Fatal(err)
+		}
+		setups = append(setups, time.Since(began))
+		info, err := a.AddRoute(d, class, route)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := a.Sessions.DialClass(b.Context(), d.PK, class); err != nil {
+			b.Fatal(err)
+		}
+		_ = a.Sessions.RemoveRoute(info.ID)
+	}
+	report(b, setups)
+}

@@ -1,0 +1,267 @@
+// Package setuptest runs visors for tests of route set-up: real links, label tables and
+// sessions on loopback, and dmsg clients at a real relay, all in the test's own process.
+package setuptest
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/skyminer/skywire/controlplane/dmsg"
+	"github.com/skyminer/skywire/controlplane/dmsg/disc"
+	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
+	"github.com/skyminer/skywire/controlplane/dmsg/proto"
+	"github.com/skyminer/skywire/controlplane/dmsg/relay/relaytest"
+	"github.com/skyminer/skywire/controlplane/setup"
+	"github.com/skyminer/skywire/dataplane/cipher"
+	"github.com/skyminer/skywire/dataplane/forward"
+	"github.com/skyminer/skywire/dataplane/link"
+	"github.com/skyminer/skywire/dataplane/session"
+)
+
+// A Net is a relay, a setup node and visors.
+type Net struct {
+	T      testing.TB
+	Relay  *relaytest.Relay
+	Node   cipher.PubKey
+	Visors []*Visor
+}
+
+// A Visor is what of a visor takes part in routes.
+type Visor struct {
+	PK       cipher.PubKey
+	Key      *cipher.StaticKey
+	Links    *link.Engine
+	Forward  *forward.Engine
+	Sessions *session.Manager
+	Dmsg     *dmsg.Client
+	HTTP     http.RoundTripper // for dmsg URLs
+	Hop      *setup.Hop
+	Client   *setup.Client
+
+	// OnRoute hears of the routes of Sessions, where it is set.
+	OnRoute func(session.RouteInfo, session.RouteEvent)
+
+	mu   sync.Mutex
+	stop func()
+}
+
+// New starts n visors and a setup node that all of them trust. edit changes the
+// configuration of each visor's hop; it may be nil.
+func New(t testing.TB, n int, edit func(i int, c *setup.HopConfig)) *Net {
+	t.Helper()
+	net := &Net{T: t, Relay: relaytest.Start(t, 0)}
+	net.Node = net.AddNode(setup.DefaultNodeLimits())
+	for i := range n {
+		net.Visors = append(net.Visors, net.visor(i, edit))
+	}
+	return net
+}
+
+// AddNode starts one more setup node, which no hop trusts yet, and returns its key.
+func (n *Net) AddNode(limits setup.NodeLimits) cipher.PubKey {
+	n.T.Helper()
+	pk, sk := cipher.GenerateKeyPair()
+	client, rt := n.Dmsg(sk)
+	node, err := setup.NewNode(setup.NodeConfig{Key: pk, Transport: rt, Limits: limits, Log: zerolog.Nop()})
+	if err != nil {
+		n.T.Fatal(err)
+	}
+	n.serve(client, setup.NodePort, node.Serve)
+	return pk
+}
+
+// Dmsg starts a dmsg client at the relay and a transport for dmsg URLs over it.
+func (n *Net) Dmsg(sk cipher.SecKey) (*dmsg.Client, http.RoundTripper) {
+	n.T.Helper()
+	cfg := dmsg.DefaultConfig()
+	cfg.SecKey, cfg.Servers, cfg.MinSessions = sk, []*disc.Entry{n.Relay.Entry()}, 1
+	cfg.Log = zerolog.Nop()
+	client, err := dmsg.New(cfg)
+	if err != nil {
+		n.T.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- client.Run(ctx) }()
+	tr := dmsghttp.NewTransport(func(ctx context.Context, to proto.Addr) (net.Conn, error) { return client.Dial(ctx, to) })
+	n.T.Cleanup(func() {
+		tr.CloseIdleConnections()
+		cancel()
+		if err := <-ran; err != nil {
+			n.T.Errorf("dmsg: %v", err)
+		}
+	})
+	select {
+	case <-client.Ready():
+	case <-time.After(20 * time.Second):
+		n.T.Fatal("the dmsg client does not get ready")
+	}
+	return client, tr
+}
+
+// serve runs what listens on a dmsg port until the test ends.
+func (n *Net) serve(client *dmsg.Client, port uint16, run func(context.Context, net.Listener) error) {
+	n.T.Helper()
+	ln, err := client.Listen(port)
+	if err != nil {
+		n.T.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, ln) }()
+	n.T.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			n.T.Errorf("port %d: %v", port, err)
+		}
+	})
+}
+
+func (n *Net) visor(i int, edit func(int, *setup.HopConfig)) *Visor {
+	n.T.Helper()
+	_, sk := cipher.GenerateKeyPair()
+	key, err := cipher.NewStaticKey(sk)
+	if err != nil {
+		n.T.Fatal(err)
+	}
+	v := &Visor{PK: key.PubKey(), Key: key}
+	n.dataPlane(v)
+	v.Dmsg, v.HTTP = n.Dmsg(sk)
+	hop := setup.HopConfig{
+		Key: v.PK, Table: v.Forward, Sessions: v.Sessions, LinkUp: setup.LinksOf(v.Links),
+		Nodes: []cipher.PubKey{n.Node}, Limits: setup.DefaultHopLimits(), Log: zerolog.Nop(),
+	}
+	if edit != nil {
+		edit(i, &hop)
+	}
+	if v.Hop, err = setup.NewHop(hop); err != nil {
+		n.T.Fatal(err)
+	}
+	n.serve(v.Dmsg, setup.HopPort, v.Hop.Serve)
+	v.Client, err = setup.NewClient(setup.ClientConfig{
+		Key: key, Table: v.Forward, LinkUp: setup.LinksOf(v.Links),
+		Nodes: []setup.NodeAddr{{PK: n.Node, Transport: v.HTTP}}, Log: zerolog.Nop(),
+	})
+	if err != nil {
+		n.T.Fatal(err)
+	}
+	return v
+}
+
+// dataPlane starts links, label table and sessions of v.
+func (n *Net) dataPlane(v *Visor) {
+	n.T.Helper()
+	v.Forward = forward.New(forward.Config{PubKey: v.PK, Transit: forward.Transit{Allow: true}, Log: zerolog.Nop()})
+	cfg := link.DefaultConfig()
+	local := netip.MustParseAddrPort("127.0.0.1:0")
+	cfg.Static, cfg.UDP, cfg.TCP, cfg.Workers = v.Key, local, local, 1
+	var err error
+	if v.Links, err = link.New(cfg, v.Forward); err != nil {
+		n.T.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- v.Links.Run(ctx) }()
+	v.Sessions, err = session.New(session.Config{
+		Static: v.Key, Links: v.Links, Forward: v.Forward, Upper: deaf{}, OnRoute: v.onRoute, Log: zerolog.Nop(),
+	})
+	if err != nil {
+		n.T.Fatal(err)
+	}
+	v.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ran; err != nil {
+			n.T.Errorf("links: %v", err)
+		}
+		v.Sessions.Close()
+		v.Forward.Close()
+	})
+	n.T.Cleanup(v.stop)
+}
+
+func (v *Visor) onRoute(info session.RouteInfo, ev session.RouteEvent) {
+	v.mu.Lock()
+	f := v.OnRoute
+	v.mu.Unlock()
+	if f != nil {
+		f(info, ev)
+	}
+}
+
+// Hear sets OnRoute.
+func (v *Visor) Hear(f func(session.RouteInfo, session.RouteEvent)) {
+	v.mu.Lock()
+	v.OnRoute = f
+	v.mu.Unlock()
+}
+
+// Kill ends the visor's data plane, as a crash does.
+func (v *Visor) Kill() { v.stop() }
+
+// Connect makes a SUDPH link between two visors and waits until it is up at both.
+func (n *Net) Connect(a, b *Visor) {
+	n.T.Helper()
+	l, err := a.Links.AddLink(b.PK, link.SUDPH, b.Links.UDPAddr())
+	if err != nil {
+		n.T.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := l.WaitUp(ctx); err != nil {
+		n.T.Fatal(err)
+	}
+	up := setup.LinksOf(b.Links)
+	Eventually(n.T, "the link is up at both ends", func() bool { return up(forward.Neighbour{Peer: a.PK}) })
+}
+
+// Chain connects the visors in a row.
+func (n *Net) Chain(vs ...*Visor) {
+	n.T.Helper()
+	for i := range vs[1:] {
+		n.Connect(vs[i], vs[i+1])
+	}
+}
+
+// Path returns the steps over the visors.
+func Path(vs ...*Visor) (path []setup.Step) {
+	for _, v := range vs {
+		path = append(path, setup.Step{PK: v.PK})
+	}
+	return path
+}
+
+// AddRoute makes the source's end of a route.
+func (v *Visor) AddRoute(dst *Visor, class uint32, r setup.Route) (session.RouteInfo, error) {
+	return v.Sessions.AddRoute(session.RouteSpec{
+		Peer: dst.PK, Class: class, TTL: r.TTL, Out: r.Out, OutLabel: r.OutLabel, In: r.In, InLabel: r.InLabel,
+	})
+}
+
+// Eventually waits until cond holds.
+func Eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(30 * time.Second)
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("timed out: %s", what)
+		}
+	}
+}
+
+// deaf is a floor above that wants nothing.
+type deaf struct{}
+
+func (deaf) Deliver(*session.Session, uint8, [][]byte) {}
+func (deaf) SessionUp(*session.Session)                {}
+func (deaf) SessionDown(*session.Session, error)       {}
