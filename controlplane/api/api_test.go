@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 
 // fake is a Visor that notes what it was asked and answers what it is told.
 type fake struct {
+	Visor // what no test asks for
+
 	called string
 	err    error
 	links  []Link

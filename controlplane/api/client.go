@@ -17,41 +17,40 @@ import (
 // callTimeout bounds calls whose context has no deadline.
 const callTimeout = 30 * time.Second
 
-// A Client calls a visor's API. It implements Visor, and may be used concurrently.
+// A Client calls a visor's API. It implements Commands, and may be used concurrently.
 //
 // Calls end at their context's deadline, or after 30 s without one; cancelling the
 // context does not end a call under way. Errors are *Error: what the visor
 // answered, or ErrNoVisor.
 type Client struct {
-	http   fasthttp.HostClient
+	http   *fasthttp.HostClient
 	socket string
+	visor  cipher.PubKey // another one than that at the socket, if it is not zero
 }
 
-var _ Visor = (*Client)(nil)
+var _ Commands = (*Client)(nil)
 
 // NewClient returns a client of the visor that listens at a Unix socket. It does
 // not connect yet.
 func NewClient(socket string) *Client {
-	c := &Client{socket: socket}
-	c.http = fasthttp.HostClient{
+	return &Client{socket: socket, http: &fasthttp.HostClient{
 		Addr:                "visor",
 		Dial:                func(string) (net.Conn, error) { return net.DialTimeout("unix", socket, 5*time.Second) },
 		MaxConns:            4,
 		MaxResponseBodySize: MaxBody,
 		RetryIfErr:          func(*fasthttp.Request, int, error) (bool, bool) { return false, false }, // adding twice is not adding once
-	}
-	return c
+	}}
 }
 
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Status implements Visor.
+// Status implements Commands.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	return get[Status](ctx, c, "/v1/status")
 }
 
-// Ping implements Visor; the context's deadline is how long it waits.
+// Ping implements Commands; the context's deadline is how long it waits.
 func (c *Client) Ping(ctx context.Context, pk cipher.PubKey) (Pong, error) {
 	spec := PingSpec{PK: pk}
 	if end, ok := ctx.Deadline(); ok {
@@ -66,49 +65,49 @@ func (c *Client) Ping(ctx context.Context, pk cipher.PubKey) (Pong, error) {
 	return pong, err
 }
 
-// Links implements Visor.
+// Links implements Commands.
 func (c *Client) Links(ctx context.Context) ([]Link, error) {
 	return get[[]Link](ctx, c, "/v1/links")
 }
 
-// AddLink implements Visor.
+// AddLink implements Commands.
 func (c *Client) AddLink(ctx context.Context, spec LinkSpec, save bool) error {
 	return c.call(ctx, http.MethodPost, "/v1/links", Change[LinkSpec]{spec, save}, &none{})
 }
 
-// RemoveLink implements Visor.
+// RemoveLink implements Commands.
 func (c *Client) RemoveLink(ctx context.Context, id LinkID, save bool) error {
 	return c.call(ctx, http.MethodDelete, "/v1/links", Change[LinkID]{id, save}, &none{})
 }
 
-// Routes implements Visor.
+// Routes implements Commands.
 func (c *Client) Routes(ctx context.Context) ([]Route, error) {
 	return get[[]Route](ctx, c, "/v1/routes")
 }
 
-// AddRule implements Visor.
+// AddRule implements Commands.
 func (c *Client) AddRule(ctx context.Context, rule Rule, save bool) error {
 	return c.call(ctx, http.MethodPost, "/v1/routes", Change[Rule]{rule, save}, &none{})
 }
 
-// RemoveRule implements Visor.
+// RemoveRule implements Commands.
 func (c *Client) RemoveRule(ctx context.Context, in Hop, save bool) error {
 	return c.call(ctx, http.MethodDelete, "/v1/routes", Change[Hop]{in, save}, &none{})
 }
 
-// Forwards implements Visor.
+// Forwards implements Commands.
 func (c *Client) Forwards(ctx context.Context) ([]Forward, error) {
 	return get[[]Forward](ctx, c, "/v1/forwards")
 }
 
-// AddForward implements Visor.
+// AddForward implements Commands.
 func (c *Client) AddForward(ctx context.Context, spec ForwardSpec, save bool) (string, error) {
 	var id forwardID
 	err := c.call(ctx, http.MethodPost, "/v1/forwards", Change[ForwardSpec]{spec, save}, &id)
 	return id.ID, err
 }
 
-// RemoveForward implements Visor.
+// RemoveForward implements Commands.
 func (c *Client) RemoveForward(ctx context.Context, id string, save bool) error {
 	return c.call(ctx, http.MethodDelete, "/v1/forwards", Change[forwardID]{forwardID{id}, save}, &none{})
 }
@@ -120,6 +119,13 @@ func get[T any](ctx context.Context, c *Client, path string) (T, error) {
 	return result, err
 }
 
+// post calls what does something and has an answer.
+func post[T any](ctx context.Context, c *Client, path string, request any) (T, error) {
+	var result T
+	err := c.call(ctx, http.MethodPost, path, request, &result)
+	return result, err
+}
+
 // call sends request as JSON and decodes the answer into result.
 func (c *Client) call(ctx context.Context, method, path string, request, result any) error {
 	rq, rs := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
@@ -127,6 +133,9 @@ func (c *Client) call(ctx context.Context, method, path string, request, result 
 	defer fasthttp.ReleaseResponse(rs)
 	rq.Header.SetMethod(method)
 	rq.SetRequestURI("http://visor" + path)
+	if !c.visor.IsZero() {
+		rq.Header.Set(headerVisor, c.visor.String())
+	}
 	if request != nil {
 		body, err := json.Marshal(request)
 		if err != nil {
@@ -148,12 +157,12 @@ func (c *Client) call(ctx context.Context, method, path string, request, result 
 	if rs.StatusCode() != http.StatusOK {
 		var e Error
 		if err := json.Unmarshal(rs.Body(), &e); err != nil || e.Code == "" || e.Text == "" {
-			return ErrInternal.With("api: %s answers with HTTP status %d; is it a visor's socket?", c.socket, rs.StatusCode())
+			return ErrInternal.With("api: %s answers with HTTP status %d; is it a visor's socket?", c.where(), rs.StatusCode())
 		}
 		return &e
 	}
 	if err := json.Unmarshal(rs.Body(), result); err != nil {
-		return ErrInternal.With("api: answer of %s: %v; client and visor may be of different versions", c.socket, err)
+		return ErrInternal.With("api: answer of %s: %v; client and visor may be of different versions", c.where(), err)
 	}
 	return nil
 }
@@ -166,7 +175,7 @@ func (c *Client) noAnswer(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return ErrDenied.With("you may not open %s: run this as the user that runs the visor", c.socket)
 	case errors.Is(err, fasthttp.ErrTimeout):
-		return ErrTimeout.With("the visor at %s did not answer in time", c.socket)
+		return ErrTimeout.With("the visor at %s did not answer in time", c.where())
 	default:
 		return ErrNoVisor.With("the visor at %s broke off the call: %v", c.socket, err)
 	}

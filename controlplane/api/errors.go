@@ -24,6 +24,8 @@ var (
 	ErrUnreachable = &Error{"not reachable", "unreachable"}
 	ErrTimeout     = &Error{"timed out", "timeout"}
 	ErrInternal    = &Error{"internal error", "internal"}
+	// ErrNoNetwork says that the visor is in no deployment, which the call needs.
+	ErrNoNetwork = &Error{"this visor is in no deployment", "no_network"}
 	// ErrNoVisor is never sent: nobody answers at the socket.
 	ErrNoVisor = &Error{"no visor answers", "no_visor"}
 )
@@ -49,7 +51,7 @@ func (e *Error) status() int {
 		return http.StatusBadRequest
 	case ErrNotFound.Code:
 		return http.StatusNotFound
-	case ErrExists.Code, ErrConflict.Code:
+	case ErrExists.Code, ErrConflict.Code, ErrNoNetwork.Code:
 		return http.StatusConflict
 	case ErrDenied.Code:
 		return http.StatusForbidden

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"time"
 
@@ -24,11 +25,21 @@ const maxRequest = 1 << 20
 // they return to the caller is in the order in which people want to read it;
 // errors that are no *Error reach the client as ErrInternal.
 type Visor interface {
+	Commands
+	Passing
+}
+
+// Commands are the calls of the API.
+type Commands interface {
 	Status(ctx context.Context) (Status, error)
 	Ping(ctx context.Context, pk cipher.PubKey) (Pong, error)
 	Links
 	Routes
 	Forwards
+	Transports
+	Paths
+	Services
+	Control
 }
 
 // Links are a visor's links. Adding one returns when it is wanted, not when it
@@ -54,10 +65,21 @@ type Forwards interface {
 }
 
 // Handler returns the handler of the whole API over v. ctx ends pending calls.
-func Handler(ctx context.Context, v Visor) fasthttp.RequestHandler {
-	table := endpoints(v)
+func Handler(ctx context.Context, v Visor) fasthttp.RequestHandler { return handler(ctx, v, true) }
+
+// handler is Handler; passing says whether calls to other visors are passed on.
+func handler(ctx context.Context, v Visor, passing bool) fasthttp.RequestHandler {
+	calls := endpoints(v)
 	return func(rc *fasthttp.RequestCtx) {
-		methods, ok := table[string(rc.Path())]
+		if to := rc.Request.Header.Peek(headerVisor); len(to) > 0 {
+			if !passing {
+				reply(rc, nil, ErrBadRequest.With("a visor passes on only the calls of its own operator"))
+				return
+			}
+			pass(ctx, rc, v, string(to))
+			return
+		}
+		methods, ok := calls[string(rc.Path())]
 		if !ok {
 			reply(rc, nil, ErrNotFound.With("no such call: %q", rc.Path()))
 			return
@@ -78,17 +100,34 @@ type endpoint func(ctx context.Context, body []byte) (any, error)
 // none is the answer of calls that only do something.
 type none struct{}
 
-// endpoints is the API: path, method, call.
-func endpoints(v Visor) map[string]map[string]endpoint {
-	return map[string]map[string]endpoint{
+// A table is a set of calls: path, method, call.
+type table map[string]map[string]endpoint
+
+// endpoints is the API.
+func endpoints(v Visor) table {
+	all := planeEndpoints(v)
+	for _, t := range []table{transportEndpoints(v), pathEndpoints(v), serviceEndpoints(v), controlEndpoints(v)} {
+		maps.Copy(all, t)
+	}
+	return all
+}
+
+// asks makes an endpoint of a call that takes no body.
+func asks(call func(context.Context) (any, error)) endpoint {
+	return func(ctx context.Context, _ []byte) (any, error) { return call(ctx) }
+}
+
+// planeEndpoints are the calls that concern the data plane and port forwarding.
+func planeEndpoints(v Visor) table {
+	return table{
 		"/v1/status": {
-			http.MethodGet: func(ctx context.Context, _ []byte) (any, error) { return v.Status(ctx) },
+			http.MethodGet: asks(func(ctx context.Context) (any, error) { return v.Status(ctx) }),
 		},
 		"/v1/ping": {
 			http.MethodPost: with(func(ctx context.Context, spec PingSpec) (any, error) { return ping(ctx, v, spec) }),
 		},
 		"/v1/links": {
-			http.MethodGet: func(ctx context.Context, _ []byte) (any, error) { return list(v.Links(ctx)) },
+			http.MethodGet: asks(func(ctx context.Context) (any, error) { return list(v.Links(ctx)) }),
 			http.MethodPost: with(func(ctx context.Context, c Change[LinkSpec]) (any, error) {
 				return none{}, v.AddLink(ctx, c.Item, c.Save)
 			}),
@@ -97,7 +136,7 @@ func endpoints(v Visor) map[string]map[string]endpoint {
 			}),
 		},
 		"/v1/routes": {
-			http.MethodGet: func(ctx context.Context, _ []byte) (any, error) { return list(v.Routes(ctx)) },
+			http.MethodGet: asks(func(ctx context.Context) (any, error) { return list(v.Routes(ctx)) }),
 			http.MethodPost: with(func(ctx context.Context, c Change[Rule]) (any, error) {
 				return none{}, v.AddRule(ctx, c.Item, c.Save)
 			}),
@@ -106,7 +145,7 @@ func endpoints(v Visor) map[string]map[string]endpoint {
 			}),
 		},
 		"/v1/forwards": {
-			http.MethodGet: func(ctx context.Context, _ []byte) (any, error) { return list(v.Forwards(ctx)) },
+			http.MethodGet: asks(func(ctx context.Context) (any, error) { return list(v.Forwards(ctx)) }),
 			http.MethodPost: with(func(ctx context.Context, c Change[ForwardSpec]) (any, error) {
 				id, err := v.AddForward(ctx, c.Item, c.Save)
 				return forwardID{id}, err

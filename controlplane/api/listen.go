@@ -96,8 +96,13 @@ const (
 // Serve answers calls at ln until ctx ends, then closes ln, waits for calls that
 // are under way and returns nil. It fails if ln does.
 func Serve(ctx context.Context, ln net.Listener, v Visor, log zerolog.Logger) error {
+	return answer(ctx, ln, Handler(ctx, v), log)
+}
+
+// answer serves h at ln until ctx ends; see Serve.
+func answer(ctx context.Context, ln net.Listener, h fasthttp.RequestHandler, log zerolog.Logger) error {
 	server := &fasthttp.Server{
-		Handler:               Handler(ctx, v),
+		Handler:               h,
 		Name:                  "skyvisor",
 		Concurrency:           maxCalls,
 		ReadTimeout:           readTimeout,

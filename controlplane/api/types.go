@@ -36,9 +36,39 @@ type Status struct {
 	Rules     int           `json:"rules"`
 	Forwards  int           `json:"forwards"`
 	HeapBytes uint64        `json:"heap_bytes"`
-	Dmsg      *Dmsg         `json:"dmsg"` // null where it is in no dmsg network
+	Dmsg      *Dmsg         `json:"dmsg"` // of the section "dmsg"; null where there is none
+	// Deployments are those that the visor is in.
+	Deployments  []Membership `json:"deployments"`
+	Transports   int          `json:"transports"`
+	TransportsUp int          `json:"transports_up"`
+	Relay        *OwnRelay    `json:"relay"`      // the dmsg server inside the visor; null where there is none
+	SetupNode    bool         `json:"setup_node"` // the visor is one
 	// Drops counts packets that went no further, by reason; zero counts are left out.
 	Drops map[string]uint64 `json:"drops"`
+}
+
+// Membership is how a visor stands with a deployment.
+type Membership struct {
+	PK         cipher.PubKey `json:"pk"` // of the deployment
+	Name       string        `json:"name"`
+	Dmsg       Dmsg          `json:"dmsg"`
+	Transports int           `json:"transports"` // registered there
+	Heartbeat  *time.Time    `json:"heartbeat"`  // the last that was taken; null is none yet
+	// Quarantined says why the visor registers nothing: another one has its key.
+	Quarantined string   `json:"quarantined"`
+	RemoteAddr  string   `json:"remote_addr"` // as the address resolver sees the visor
+	Reachable   bool     `json:"reachable"`   // the address resolver could connect to it there
+	Listed      bool     `json:"listed"`      // as a public visor
+	Errors      []string `json:"errors"`      // what does not work at the moment
+}
+
+// OwnRelay is the dmsg server inside a visor.
+type OwnRelay struct {
+	PK            cipher.PubKey `json:"pk"`
+	Listen        string        `json:"listen"`
+	PublicAddress string        `json:"public_address"`
+	Sessions      int           `json:"sessions"`
+	Streams       int           `json:"streams"`
 }
 
 // LinkSpec asks for a link to a neighbour, at a known address or by its key alone.
@@ -130,6 +160,8 @@ type ForwardSpec struct {
 
 	Reach string `json:"reach,omitempty"` // <pk>:<port> to reach
 	Local string `json:"local,omitempty"` // IP:port to listen on
+
+	Route *RoutePolicy `json:"route,omitempty"` // which way to what is reached; null is the visor's own policy
 }
 
 // ID names a forward by what it occupies: the port of the own key ("tcp:80") or

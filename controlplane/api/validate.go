@@ -132,6 +132,9 @@ func (s ForwardSpec) validateExpose(ps *Problems) {
 	if s.Local != "" {
 		ps.Add("local", "belongs to reach, not to expose")
 	}
+	if s.Route != nil {
+		ps.Add("route", "belongs to reach: who connects chooses the way, and answers take the same")
+	}
 	switch {
 	case s.Public && len(s.Allow) > 0:
 		ps.Add("public", "allow and public are both set; public lets everybody in, so decide for one")
@@ -155,6 +158,9 @@ func (s ForwardSpec) validateReach(ps *Problems) {
 	}
 	if s.Public || len(s.Allow) > 0 {
 		ps.Add("allow", "allow and public belong to expose; who may use a local port is up to the address it listens on")
+	}
+	if s.Route != nil {
+		ps.Under("route", s.Route.Validate())
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/skyminer/skywire/controlplane/api"
 	"github.com/skyminer/skywire/controlplane/cli"
 	"github.com/skyminer/skywire/controlplane/visor/config"
+	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 // Exit codes.
@@ -38,7 +39,8 @@ type Program struct {
 	ctx context.Context
 
 	socket    string
-	discovery string // of dmsg, where no flag names one
+	visor     cipher.PubKey // another one than that at the socket, if it is not zero
+	discovery string        // of dmsg, where no flag names one
 	json      bool
 
 	mu sync.Mutex // one line at a time
@@ -55,13 +57,18 @@ func New(out, errw io.Writer, version, defaultSocket string) *Program {
 	p.app = cli.New("skyctl", "Make keys and configurations, and command a running visor.", version, out, errw)
 	p.app.Flag("socket", "The visor's API socket (environment: SKYWIRE_SOCKET).").PlaceHolder("PATH").Default(defaultSocket).StringVar(&p.socket)
 	p.app.Flag("json", "Print JSON in place of tables.").BoolVar(&p.json)
+	p.app.Flag("visor", "Command the visor with this key in place of one's own, by way of one's own, whose key must be in management.allow there.").PlaceHolder("PK").SetValue(keyValue{&p.visor})
 	p.keygen()
 	p.config()
 	p.status()
+	p.doctor()
+	p.visorCommands()
+	p.transport()
 	p.link()
 	p.route()
 	p.ping()
 	p.forward()
+	p.services()
 	p.dmsg()
 	p.completion()
 	return p
@@ -128,6 +135,9 @@ func (p *Program) call(cmd *kingpin.CmdClause, f func(ctx context.Context, visor
 	return p.do(cmd, func(ctx context.Context) error {
 		visor := api.NewClient(p.socket)
 		defer visor.Close()
+		if !p.visor.IsZero() {
+			visor = visor.For(p.visor)
+		}
 		return f(ctx, visor)
 	})
 }

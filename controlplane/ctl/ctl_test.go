@@ -43,9 +43,12 @@ func pk(t *testing.T, s string) cipher.PubKey {
 
 // visor answers what it is told.
 type visor struct {
+	api.Visor // what no test asks for
+
 	err      error
 	links    []api.Link
 	routes   []api.Route
+	paths    []api.Path
 	forwards []api.Forward
 	got      any
 	save     bool
@@ -82,6 +85,8 @@ func (v *visor) Forwards(context.Context) ([]api.Forward, error)           { ret
 func (v *visor) AddForward(_ context.Context, s api.ForwardSpec, save bool) (string, error) {
 	return s.ID(), v.set(s, save)
 }
+
+func (v *visor) Active(context.Context) ([]api.Path, error) { return v.paths, v.err }
 
 func (v *visor) RemoveForward(_ context.Context, id string, save bool) error { return v.set(id, save) }
 

@@ -52,7 +52,7 @@ func startDmsg(t *testing.T) dmsgWorld {
 		t.Fatal(err)
 	}
 	group.Go(func() {
-		if err := service.Run(ctx, lis); err != nil && !errors.Is(err, context.Canceled) {
+		if err := service.Host().Run(ctx, lis, nil); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("discovery: %v", err)
 		}
 		_ = st.Close()
@@ -100,7 +100,7 @@ func (w dmsgWorld) overDmsg(t *testing.T) string {
 	var group sync.WaitGroup
 	group.Go(func() { _ = c.Run(context.Background()) })
 	group.Go(func() {
-		if err := w.service.ServeDmsg(ctx, lis); err != nil && !errors.Is(err, context.Canceled) {
+		if err := w.service.Host().ServeDmsg(ctx, lis); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("discovery over dmsg: %v", err)
 		}
 	})

@@ -3,14 +3,11 @@ package ctl
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
-	"github.com/alecthomas/kingpin/v2"
 	"github.com/skyminer/skywire/controlplane/api"
-	"github.com/skyminer/skywire/controlplane/conf"
 	"github.com/skyminer/skywire/controlplane/visor/config"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -73,62 +70,6 @@ func vacant(path string, force bool) error {
 	default:
 		return err
 	}
-}
-
-func (p *Program) config() {
-	cmd := p.app.Command("config", "Make and check configuration files.")
-	p.configGen(cmd.Command("gen", "Write a configuration that works as it is: links over UDP and TCP on port 7777. Makes a secret key beside it, unless there is one."))
-	check := cmd.Command("check", "Say everything that is wrong with a configuration file.")
-	file := check.Arg("file", "The file.").Default(config.File()).String()
-	p.do(check, func(context.Context) error {
-		_, sk, err := config.Load(*file)
-		if err != nil {
-			return api.ErrBadRequest.With("%v", err)
-		}
-		pk, err := sk.PubKey()
-		if err != nil {
-			return err
-		}
-		return p.print(keyPair{PK: pk, Config: *file}, func() { p.say("%s is fine; the visor's key is %s", *file, pk) })
-	})
-}
-
-func (p *Program) configGen(cmd *kingpin.CmdClause) {
-	defaults := config.Default()
-	out := cmd.Flag("out", "The file to write.").Short('o').PlaceHolder("FILE").Default(config.File()).String()
-	force := cmd.Flag("force", "Replace the configuration if there is one; the secret key stays.").Bool()
-	udp := cmd.Flag("listen-udp", "Where to take links over UDP, IP:port; empty for nowhere.").PlaceHolder("ADDR").Default(defaults.ListenUDP).String()
-	tcp := cmd.Flag("listen-tcp", "Where to take links over TCP, IP:port; empty for nowhere.").PlaceHolder("ADDR").Default(defaults.ListenTCP).String()
-	p.do(cmd, func(context.Context) error {
-		if err := vacant(*out, *force); err != nil {
-			return err
-		}
-		if err := os.MkdirAll(filepath.Dir(*out), 0o700); err != nil {
-			return err
-		}
-		pk, err := haveKey(filepath.Join(filepath.Dir(*out), config.KeyFileName))
-		if err != nil {
-			return err
-		}
-		c := defaults
-		c.SecretKeyFile = config.KeyFileName
-		c.ListenUDP, c.ListenTCP = *udp, *tcp
-		if err := config.Save(*out, c); err != nil {
-			return err
-		}
-		return p.print(keyPair{PK: pk, Config: *out}, func() {
-			p.say("wrote %s", *out)
-			p.say("this visor's key, its address for others, is\n  %s", pk)
-			run := "skyvisor"
-			if *out != config.File() {
-				run = fmt.Sprintf("skyvisor --config %s", *out)
-			}
-			p.say("start it with\n  %s", run)
-			if socket := conf.Resolve(*out, c.APISocket); socket != config.Socket() {
-				p.say("and command it with\n  skyctl --socket %s status", socket)
-			}
-		})
-	})
 }
 
 // haveKey loads the secret key at path, or makes one if there is none.

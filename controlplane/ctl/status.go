@@ -12,13 +12,15 @@ import (
 )
 
 func (p *Program) status() {
-	p.call(p.app.Command("status", "Show the visor's key and how it does."), func(ctx context.Context, visor *api.Client) error {
-		s, err := visor.Status(ctx)
-		if err != nil {
-			return err
-		}
-		return p.print(s, func() { p.printStatus(s) })
-	})
+	p.call(p.app.Command("status", "Show the visor's key and how it does."), p.showStatus)
+}
+
+func (p *Program) showStatus(ctx context.Context, visor *api.Client) error {
+	s, err := visor.Status(ctx)
+	if err != nil {
+		return err
+	}
+	return p.print(s, func() { p.printStatus(s) })
 }
 
 func (p *Program) printStatus(s api.Status) {
@@ -29,6 +31,18 @@ func (p *Program) printStatus(s api.Status) {
 	line("version", "%s, up %s", s.Version, since(&s.Started))
 	line("listens", "%s", listens(s))
 	p.printDmsg(s.Dmsg, line)
+	for _, d := range s.Deployments {
+		p.printMembership(d, line)
+	}
+	if len(s.Deployments) > 0 {
+		line("transport", "%d up of %d", s.TransportsUp, s.Transports)
+	}
+	if r := s.Relay; r != nil {
+		line("relay", "%s@%s, sessions %d, streams %d", r.PK, clean(r.PublicAddress), r.Sessions, r.Streams)
+	}
+	if s.SetupNode {
+		line("setup", "sets up routes for others")
+	}
 	line("links", "%d up of %d", s.LinksUp, s.Links)
 	line("sessions", "%d", s.Sessions)
 	line("rules", "%d", s.Rules)
@@ -41,6 +55,32 @@ func (p *Program) printStatus(s api.Status) {
 		}
 		line("dropped", "%s", strings.Join(drops, ", "))
 	}
+}
+
+// printMembership prints how the visor stands with a deployment.
+func (p *Program) printMembership(d api.Membership, line func(name, format string, args ...any)) {
+	name := clean(d.Name)
+	if name == "" {
+		name = d.PK.Short() + "…"
+	}
+	reach := "not seen by an address resolver"
+	switch {
+	case d.Reachable:
+		reach = "reached at " + clean(d.RemoteAddr)
+	case d.RemoteAddr != "":
+		reach = "behind a NAT or firewall at " + clean(d.RemoteAddr)
+	}
+	if d.Listed {
+		reach += ", listed as public"
+	}
+	line("member of", "%s: %d transports registered, %s", name, d.Transports, reach)
+	if d.Quarantined != "" {
+		line("", "QUARANTINED: %s", clean(d.Quarantined))
+	}
+	for _, e := range d.Errors {
+		line("", "%s", clean(e))
+	}
+	p.printDmsg(&d.Dmsg, line)
 }
 
 // printDmsg prints how the visor does in its dmsg network, a line for each relay.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
@@ -45,8 +46,26 @@ type Config struct {
 	// Dmsg has the visor join a dmsg network; without it there are no links of type dmsg.
 	Dmsg *Dmsg `json:"dmsg,omitempty"`
 
-	Policy  Policy  `json:"policy"`
-	Transit Transit `json:"transit"`
+	// Deployments are the networks that the visor joins, as their bootstrap services
+	// describe them ("skyctl config gen --deployment URL" asks one). What belongs to one
+	// of them is not told to another.
+	Deployments []deployment.Conf `json:"deployments"`
+	// DmsgSessions is how many relays to stay connected to in each deployment; 0 is
+	// DefaultSessions.
+	DmsgSessions int `json:"dmsg_sessions,omitempty"`
+
+	Policy     Policy     `json:"policy"`
+	Transit    Transit    `json:"transit"`
+	Transport  Transport  `json:"transport"`
+	Routing    Routing    `json:"routing"`
+	Management Management `json:"management"`
+
+	// DmsgServer runs a relay inside the visor.
+	DmsgServer *DmsgServer `json:"dmsg_server,omitempty"`
+	// SetupNode makes the visor one that sets up routes for others, which have its key
+	// among their setup nodes.
+	SetupNode bool    `json:"setup_node,omitempty"`
+	Metrics   Metrics `json:"metrics"`
 
 	// APISocket is the Unix socket for skyctl, relative like SecretKeyFile.
 	APISocket string `json:"api_socket"`
@@ -88,6 +107,12 @@ func Default() Config {
 		Forwards:  []api.ForwardSpec{},
 		Policy:    Policy{Inbound: InboundOpen, Allow: []cipher.PubKey{}, MaxLinks: 1024},
 		Transit:   Transit{Allow: true, MaxRoutes: 4096},
+
+		Deployments: []deployment.Conf{},
+		Transport:   Transport{Accept: AcceptOpen, Allow: []cipher.PubKey{}, Auto: true, Persistent: []Persistent{}},
+		Routing:     Routing{MinHops: 1, MaxHops: 6, MuxRoutes: 1, PathFinder: api.FinderService, SetupNodes: []cipher.PubKey{}},
+		Management:  Management{Allow: []cipher.PubKey{}},
+
 		APISocket: "visor.sock",
 		LogLevel:  zerolog.LevelInfoValue,
 	}
@@ -105,13 +130,14 @@ func (c *Config) Validate() error {
 	c.validateForwards(&ps)
 	c.validateDmsg(&ps)
 	c.validatePolicy(&ps)
+	c.validateNetwork(&ps)
 	between(&ps, "transit.max_mbps", c.Transit.MaxMbps, 0, 1_000_000)
 	between(&ps, "transit.max_routes", c.Transit.MaxRoutes, 0, 1<<20)
 	if c.APISocket == "" {
 		ps.Add("api_socket", "is empty; want the path of a Unix socket")
 	}
 	between(&ps, "stream_memory_mb", c.StreamMemoryMB, 0, 1<<20)
-	if _, err := zerolog.ParseLevel(c.LogLevel); err != nil || c.LogLevel == "" {
+	if !api.IsLogLevel(c.LogLevel) {
 		ps.Add("log_level", "is %q; want debug, info, warn or error", c.LogLevel)
 	}
 	return ps.Err()

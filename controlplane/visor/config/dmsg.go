@@ -89,10 +89,13 @@ func checkDiscovery(text string) error {
 
 func (c *Config) validateDmsg(ps *api.Problems) {
 	d := c.Dmsg
+	if d == nil && len(c.Deployments) > 0 {
+		return
+	}
 	if d == nil {
 		for i, l := range c.Links {
 			if l.Type == api.DMSG {
-				ps.Add(fmt.Sprintf("links[%d].type", i), "is %q, and the section \"dmsg\", which names the network, is missing", api.DMSG)
+				ps.Add(fmt.Sprintf("links[%d].type", i), "is %q, but there is no network for it: neither deployments nor a section \"dmsg\"", api.DMSG)
 			}
 		}
 		return

@@ -51,7 +51,7 @@ func TestDmsgFaults(t *testing.T) {
 func TestDmsgLinkNeedsNetwork(t *testing.T) {
 	const link = `{"secret_key_file":"k","links":[{"pk":"` + g1 + `","type":"dmsg"}]`
 	_, err := parse("f", []byte(link+"}"))
-	if faults := api.Split(err); len(faults) != 1 || !strings.Contains(err.Error(), `links[0].type: is "dmsg", and the section "dmsg"`) {
+	if faults := api.Split(err); len(faults) != 1 || !strings.Contains(err.Error(), `links[0].type: is "dmsg", but there is no network for it`) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := parse("f", []byte(link+`,"dmsg":{"discovery":"http://h"}}`)); err != nil {
