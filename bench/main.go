@@ -102,6 +102,7 @@ func (p *program) commands(app *kingpin.Application) {
 	one.Flag("streams", "Parallel streams.").Default("1").IntVar(&p.options.Streams)
 	one.Flag("size", "Bytes per message; 0 lets the scenario choose.").Default("0").IntVar(&p.options.Size)
 	one.Flag("sessions", "Idle sessions of relay-idle, entries of disc; 0 lets the scenario choose.").Default("0").IntVar(&p.options.Sessions)
+	one.Flag("visors", "Simulated visors of services; 0 lets the scenario choose.").Default("0").IntVar(&p.options.Visors)
 	one.Flag("store", "What disc keeps its entries in: bolt or redis.").Default("bolt").EnumVar(&p.options.Store, "bolt", "redis")
 	one.Flag("verify", "Compare every byte of a transfer; slower.").BoolVar(&p.options.Verify)
 	p.common(one)

@@ -52,7 +52,7 @@ func Join(ctx context.Context, place Place, bin, dir string, deployments []strin
 		return nil, err
 	}
 	file := filepath.Join(dir, config.FileName)
-	args := []string{"config", "gen", "--output", file}
+	args := []string{"config", "gen", "--out", file}
 	for _, url := range deployments {
 		args = append(args, "--deployment", url)
 	}

@@ -47,6 +47,7 @@ type Options struct {
 	Streams   int           `json:"streams"`            // parallel streams, ≥ 1
 	Size      int           `json:"size"`               // bytes per message; 0: the scenario's choice
 	Sessions  int           `json:"sessions,omitempty"` // idle sessions, entries; 0: the scenario's choice
+	Visors    int           `json:"visors,omitempty"`   // simulated visors; 0: the scenario's choice
 	Store     string        `json:"store,omitempty"`    // what a service keeps its entries in: "bolt" or "redis"
 	Pairs     int           `json:"pairs"`              // rounds
 	Verify    bool          `json:"verify"`             // compare every byte that arrives; costs CPU
@@ -73,6 +74,7 @@ func (o Options) Validate() error {
 	bad(o.Streams < 1 || o.Streams > 10_000, "streams: %d is not in 1..10000", o.Streams)
 	bad(o.Size < 0 || o.Size > 1<<30, "size: %d is not in 0..2^30", o.Size)
 	bad(o.Sessions < 0 || o.Sessions > 50_000, "sessions: %d is not in 0..50000", o.Sessions)
+	bad(o.Visors < 0 || o.Visors > 15_000, "visors: %d is not in 0..15000", o.Visors)
 	bad(o.Store != "bolt" && o.Store != "redis", "store: %q is neither bolt nor redis", o.Store)
 	bad(o.Pairs < 1, "pairs: %d is less than 1", o.Pairs)
 	return errors.Join(errs...)

@@ -23,13 +23,14 @@ func All() []run.Scenario {
 		RelayStall(),
 		RelayIdle(),
 		Disc(),
+		Services(),
 		Micro(),
 	}
 }
 
 // Roles returns the helper processes of all scenarios.
 func Roles() []run.Role {
-	return slices.Concat(limitRoles(), linkRoles(), transitRoles(), streamRoles(), idleRoles(), relayRoles(), discRoles())
+	return slices.Concat(limitRoles(), linkRoles(), transitRoles(), streamRoles(), idleRoles(), relayRoles(), discRoles(), servicesRoles())
 }
 
 // Versus returns the comparison with other software, "skybench vs".

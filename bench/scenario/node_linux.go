@@ -212,8 +212,10 @@ type nodeUpper struct{ stack *netstack.Stack }
 func (u nodeUpper) Deliver(from *session.Session, proto uint8, payloads [][]byte) {
 	u.stack.Deliver(from, proto, payloads)
 }
-func (nodeUpper) SessionUp(*session.Session)                  {}
-func (u nodeUpper) SessionDown(s *session.Session, err error) { u.stack.PeerGone(s.PubKey(), s.Class()) }
+func (nodeUpper) SessionUp(*session.Session) {}
+func (u nodeUpper) SessionDown(s *session.Session, err error) {
+	u.stack.PeerGone(s.PubKey(), s.Class())
+}
 
 // noStreams takes nothing.
 type noStreams struct{}

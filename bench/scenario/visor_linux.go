@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/skyminer/skywire/bench/cluster"
 	"github.com/skyminer/skywire/bench/run"
@@ -25,9 +24,9 @@ type visor struct {
 // when it answers. edit, if not nil, changes its configuration. The caller owes it
 // an end.
 func startVisor(ctx context.Context, e *run.Env, ns *topo.Namespace, edit func(*config.Config)) (_ *visor, err error) {
-	bin := filepath.Dir(e.Self)
-	if _, err := os.Stat(filepath.Join(bin, "skyvisor")); err != nil {
-		return nil, fmt.Errorf("bench: the daemon must stand beside skybench, \"make build\" puts it there: %w", err)
+	bin, err := programs(e, "skyvisor")
+	if err != nil {
+		return nil, err
 	}
 	v := &visor{}
 	if v.dir, err = os.MkdirTemp("", "skybench-visor-"); err != nil {
