@@ -1,8 +1,9 @@
-// Package graph holds the network as a graph, visors joined by transports, and
-// finds paths through it.
 package graph
 
 import (
+	"slices"
+	"sync"
+
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
@@ -12,49 +13,150 @@ type Edge struct {
 	ID   TransportID
 	A, B cipher.PubKey
 	Type string // "stcpr", "sudph", "stcp", "dmsg"
-	// Cost is what it costs to cross, above 0; milliseconds by custom.
+	// Cost is what it costs to cross; milliseconds by custom. What is not above 0, or
+	// no number, counts as MinCost.
 	Cost float64
 }
 
-// A Query asks for paths.
-type Query struct {
-	From, To cipher.PubKey
-	// MinHops and MaxHops bound the length of each path; 0: 1 and MaxHops.
-	MinHops, MaxHops int
-	// K is how many paths are wanted at most; 0: one.
-	K int
-	// Avoid are keys that no path goes through. Prefer are keys through which paths
-	// go where they can at a bearable cost.
-	Avoid, Prefer []cipher.PubKey
-	// Types are the types of transports that may be used; none: all.
-	Types []string
+// MinCost is the least that an edge costs.
+const MinCost = 1e-3
+
+// A Graph is a set of edges. All methods may be called concurrently; a query sees
+// one state of the graph.
+type Graph struct {
+	scratch sync.Pool // *scratch
+
+	mu    sync.RWMutex
+	index map[cipher.PubKey]int32
+	nodes []node
+	free  []int32 // nodes that nobody uses
+	ids   map[TransportID]int32
+	edges []edge
+	gone  []int32 // edges that nobody uses
+	types []string
 }
 
-// A Hop is one step of a path.
-type Hop struct {
-	ID       TransportID
-	From, To cipher.PubKey
-	Type     string
+// A node is a visor: its key and the edges that end there.
+type node struct {
+	pk   cipher.PubKey
+	arcs []arc
 }
 
-// A Path leads from the source to the destination and goes through no key twice.
-type Path struct {
-	Hops []Hop
-	Cost float64 // the sum of its edges' costs
-}
+// An arc is an edge as one of its ends sees it.
+type arc struct{ to, edge int32 }
 
-// A Graph is a set of edges. All methods may be called concurrently.
-type Graph struct{}
+// An edge is an Edge by its nodes.
+type edge struct {
+	id   TransportID
+	a, b int32
+	typ  int32 // of Graph.types
+	cost float64
+}
 
 // New returns an empty graph.
-func New() *Graph { return &Graph{} }
+func New() *Graph {
+	return &Graph{index: make(map[cipher.PubKey]int32), ids: make(map[TransportID]int32)}
+}
 
-// Set adds e, or replaces the edge of that ID.
-func (g *Graph) Set(e Edge) {}
+// Set adds e, or replaces the edge of that ID. An edge from a key to itself is
+// removed instead: no path uses it.
+func (g *Graph) Set(e Edge) {
+	if !(e.Cost > MinCost) {
+		e.Cost = MinCost
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if i, ok := g.ids[e.ID]; ok {
+		old := &g.edges[i]
+		if g.nodes[old.a].pk == e.A && g.nodes[old.b].pk == e.B && g.types[old.typ] == e.Type {
+			old.cost = e.Cost
+			return
+		}
+		g.remove(i)
+	}
+	if e.A == e.B {
+		return
+	}
+	ne := edge{id: e.ID, a: g.node(e.A), b: g.node(e.B), typ: g.typ(e.Type), cost: e.Cost}
+	var i int32
+	if n := len(g.gone); n > 0 {
+		i, g.gone = g.gone[n-1], g.gone[:n-1]
+		g.edges[i] = ne
+	} else {
+		i = int32(len(g.edges))
+		g.edges = append(g.edges, ne)
+	}
+	g.ids[e.ID] = i
+	g.nodes[ne.a].arcs = append(g.nodes[ne.a].arcs, arc{ne.b, i})
+	g.nodes[ne.b].arcs = append(g.nodes[ne.b].arcs, arc{ne.a, i})
+}
 
 // Remove removes an edge, where it is there.
-func (g *Graph) Remove(id TransportID) {}
+func (g *Graph) Remove(id TransportID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if i, ok := g.ids[id]; ok {
+		g.remove(i)
+	}
+}
 
-// Paths returns up to q.K paths, the cheapest first: node-disjoint ones as far as
-// there are.
-func (g *Graph) Paths(q Query) []Path { return nil }
+// Size returns the number of keys that have an edge, and of edges.
+func (g *Graph) Size() (keys, edges int) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return len(g.index), len(g.ids)
+}
+
+// Has reports whether pk has an edge.
+func (g *Graph) Has(pk cipher.PubKey) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	_, ok := g.index[pk]
+	return ok
+}
+
+// node returns the index of pk, new or old. mu is held.
+func (g *Graph) node(pk cipher.PubKey) int32 {
+	if i, ok := g.index[pk]; ok {
+		return i
+	}
+	var i int32
+	if n := len(g.free); n > 0 {
+		i, g.free = g.free[n-1], g.free[:n-1]
+		g.nodes[i].pk = pk
+	} else {
+		i = int32(len(g.nodes))
+		g.nodes = append(g.nodes, node{pk: pk})
+	}
+	g.index[pk] = i
+	return i
+}
+
+// typ returns the index of a type, of which there are a handful. mu is held.
+func (g *Graph) typ(name string) int32 {
+	if i := slices.Index(g.types, name); i >= 0 {
+		return int32(i)
+	}
+	g.types = append(g.types, name)
+	return int32(len(g.types) - 1)
+}
+
+// remove removes edge i. mu is held.
+func (g *Graph) remove(i int32) {
+	e := g.edges[i]
+	delete(g.ids, e.id)
+	g.edges[i] = edge{}
+	g.gone = append(g.gone, i)
+	for _, end := range [2]int32{e.a, e.b} {
+		n := &g.nodes[end]
+		at := slices.IndexFunc(n.arcs, func(a arc) bool { return a.edge == i })
+		last := len(n.arcs) - 1
+		n.arcs[at] = n.arcs[last]
+		n.arcs = n.arcs[:last]
+		if last == 0 {
+			delete(g.index, n.pk)
+			n.arcs = nil
+			g.free = append(g.free, end)
+		}
+	}
+}
