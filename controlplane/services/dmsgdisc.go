@@ -2,25 +2,17 @@ package services
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 
-	"github.com/alecthomas/kingpin/v2"
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/skyminer/skywire/controlplane/api"
 	"github.com/skyminer/skywire/controlplane/conf"
-	"github.com/skyminer/skywire/controlplane/dmsg"
 	"github.com/skyminer/skywire/controlplane/services/dmsgdisc"
 	"github.com/skyminer/skywire/controlplane/services/httpd"
 	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
-
-// dmsgHTTP is the dmsg port on which services serve HTTP.
-const dmsgHTTP = 80
 
 // discFlags are the flags of skysvc dmsgdisc; they go before the file.
 type discFlags struct {
@@ -42,10 +34,8 @@ func (c *Command) addDmsgDisc() {
 	cmd.Flag("test-mode", "Take servers at loopback addresses.").IsSetByUser(&f.testSet).BoolVar(&f.test)
 	cmd.Flag("no-limits", "Do not limit what one address may ask for: for benchmarks and closed networks.").BoolVar(&f.noLimits)
 	cmd.Flag("check", "Say everything that is wrong with the configuration, and end.").BoolVar(&f.check)
-	c.run[name(cmd)] = func(ctx context.Context) error { return c.dmsgDisc(ctx, f) }
+	c.run[cmd.FullCommand()] = func(ctx context.Context) error { return c.dmsgDisc(ctx, f) }
 }
-
-func name(cmd *kingpin.CmdClause) string { return cmd.FullCommand() }
 
 // config returns the configuration that file and flags make.
 func (f discFlags) config() (dmsgdisc.Config, cipher.SecKey, error) {
@@ -70,7 +60,7 @@ func (f discFlags) config() (dmsgdisc.Config, cipher.SecKey, error) {
 			return cfg, cipher.SecKey{}, err
 		}
 	} else if err := validate(); err != nil {
-		return cfg, cipher.SecKey{}, f.say(err)
+		return cfg, cipher.SecKey{}, sayFlags(err)
 	}
 	if f.keySet {
 		sk, err := conf.SecretKey("", f.key, cipher.SecKey{})
@@ -78,19 +68,6 @@ func (f discFlags) config() (dmsgdisc.Config, cipher.SecKey, error) {
 	}
 	sk, err := conf.SecretKey(f.file, cfg.SecretKeyFile, cfg.SecretKey)
 	return cfg, sk, err
-}
-
-// say puts flags for what the configuration calls otherwise.
-func (f discFlags) say(err error) error {
-	var errs []error
-	for _, e := range api.Split(err) {
-		var p *api.Problem
-		if errors.As(e, &p) {
-			e = fmt.Errorf("--%s %s", p.Path, p.Text)
-		}
-		errs = append(errs, e)
-	}
-	return errors.Join(errs...)
 }
 
 // dmsgDisc runs the discovery until ctx ends.
@@ -107,9 +84,7 @@ func (c *Command) dmsgDisc(ctx context.Context, f discFlags) error {
 	if err != nil {
 		return err
 	}
-	so := store.DefaultOptions()
-	so.Log = log
-	st, err := store.Open(ctx, cfg.Store, so)
+	st, err := openStore(ctx, cfg.Store, log)
 	if err != nil {
 		return err
 	}
@@ -120,48 +95,26 @@ func (c *Command) dmsgDisc(ctx context.Context, f discFlags) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", cfg.Addr)
+	l, err := listen(cfg.Addr, httpd.ListenOptions{PerSource: cfg.Limits.Connections, Proxies: cfg.Proxies})
 	if err != nil {
-		return fmt.Errorf("cannot serve at %s: %w", cfg.Addr, err)
-	}
-	l = httpd.Wrap(l, httpd.ListenOptions{PerSource: cfg.Limits.Connections, Proxies: cfg.Proxies})
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.Run(ctx, l) })
-	if !sk.IsZero() {
-		g.Go(func() error { return serveDmsg(ctx, s, sk, cfg.Limits.Connections, log) })
-	}
-	if err := g.Wait(); err != nil {
 		return err
 	}
-	log.Info().Msg("stopped")
-	return nil
+	h := server{host: s.Host(), sk: sk, directory: s, perKey: cfg.Limits.Connections, log: log}
+	return h.run(ctx, l, func() { log.Info().Stringer("addr", l.Addr()).Msg("discovery is up") })
 }
 
-// serveDmsg serves s on dmsg, by way of every server that it knows, on at most perKey
-// streams of one key.
-func serveDmsg(ctx context.Context, s *dmsgdisc.Service, sk cipher.SecKey, perKey int, log zerolog.Logger) error {
-	dc := dmsg.DefaultConfig()
-	dc.SecKey, dc.Directory, dc.MinSessions, dc.Log = sk, s, dmsg.AllServers, log
-	client, err := dmsg.New(dc)
+// openStore opens the store at url.
+func openStore(ctx context.Context, url string, log zerolog.Logger) (store.Store, error) {
+	o := store.DefaultOptions()
+	o.Log = log
+	return store.Open(ctx, url, o)
+}
+
+// listen listens at addr.
+func listen(addr string, o httpd.ListenOptions) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("cannot serve at %s: %w", addr, err)
 	}
-	l, err := client.Listen(dmsgHTTP)
-	if err != nil {
-		return fmt.Errorf("listen on dmsg: %w", err)
-	}
-	s.SetDmsg(func() dmsgdisc.DmsgInfo {
-		info := dmsgdisc.DmsgInfo{Address: fmt.Sprintf("%s:%d", client.PubKey(), dmsgHTTP)}
-		for _, session := range client.Sessions() {
-			info.Servers = append(info.Servers, session.Server)
-		}
-		return info
-	})
-	log.Info().Stringer("pk", client.PubKey()).Int("port", dmsgHTTP).Msg("serving over dmsg")
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return client.Run(ctx) })
-	g.Go(func() error {
-		return s.ServeDmsg(ctx, httpd.Wrap(l, httpd.ListenOptions{Over: httpd.OverDmsg, PerSource: perKey}))
-	})
-	return g.Wait()
+	return httpd.Wrap(l, o), nil
 }

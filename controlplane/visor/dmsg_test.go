@@ -208,7 +208,7 @@ func discovery(t *testing.T, lis net.Listener) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- errors.Join(service.Run(ctx, lis), st.Close()) }()
+	go func() { done <- errors.Join(service.Host().Run(ctx, lis, nil), st.Close()) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

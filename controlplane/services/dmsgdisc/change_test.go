@@ -313,7 +313,7 @@ func TestLimits(t *testing.T) {
 		o.NewRate, o.NewBurst = 1, 2
 	})
 	for i := range 6 {
-		rs := r.response("GET", "/health", "")
+		rs := r.response("GET", "/dmsg-discovery/entries", "")
 		rs.Body.Close()
 		if want := i < 5; (rs.StatusCode == http.StatusOK) != want || (rs.Header.Get("Retry-After") == "") != want {
 			t.Errorf("read %d: %d", i, rs.StatusCode)
@@ -388,7 +388,9 @@ func TestFull(t *testing.T) {
 func TestHealthAndMetrics(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.Version = "v1.2.3" })
 	pk, _ := keyPair(t, 0x66)
-	r.s.SetDmsg(func() DmsgInfo { return DmsgInfo{pk.String() + ":80", []cipher.PubKey{pk}} })
+	r.host.SetDmsg(func() httpd.DmsgInfo {
+		return httpd.DmsgInfo{Address: pk.String() + ":80", Servers: []cipher.PubKey{pk}}
+	})
 	r.want("POST", entryPath, text(r.server(0x22, nil)), 200, wroteNew)
 	r.wantFault("POST", entryPath, "x", disc.ErrUnexpected)
 	_, h := r.do("GET", "/health", "")

@@ -31,10 +31,10 @@ func (g *groups) answer(pk cipher.PubKey) answer {
 	a, ok := g.made[pk]
 	if !ok {
 		a = newAnswer(joinEntries(g.of[pk]))
-		if len(a.body) > g.left {
+		if a.size() > g.left {
 			return answer{} // until all of them are made anew
 		}
-		g.left -= len(a.body)
+		g.left -= a.size()
 		g.made[pk] = a
 	}
 	return a

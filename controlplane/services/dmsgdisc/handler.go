@@ -42,26 +42,15 @@ type call struct {
 func (s *Service) Handler(over httpd.Over) fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
 		c := call{rc, s, httpd.CallerOf(rc, over)}
-		route := c.route(over)
+		route := c.route()
 		s.metrics.count(route, rc.Response.StatusCode())
 	}
 }
 
 // route answers the request and says what it was.
-func (c *call) route(over httpd.Over) route {
-	path := c.Path()
-	rest, ok := bytes.CutPrefix(path, []byte(base))
+func (c *call) route() route {
+	rest, ok := bytes.CutPrefix(c.Path(), []byte(base))
 	if !ok {
-		switch string(path) {
-		case "/health":
-			c.get(c.health)
-			return routeOther
-		case "/metrics":
-			if over == httpd.OverTCP {
-				c.get(c.showMetrics)
-				return routeOther
-			}
-		}
 		c.refuse(errNoPath)
 		return routeOther
 	}
@@ -179,29 +168,6 @@ func (c *call) json(status int, body []byte) {
 	c.SetStatusCode(status)
 	c.SetContentType("application/json")
 	c.Response.SetBodyRaw(body)
-}
-
-// tagged answers with body, or that it is what the caller has already. Both are
-// kept.
-func (c *call) tagged(body, etag []byte) {
-	c.Response.Header.SetCanonical([]byte("Etag"), etag)
-	if have := c.Request.Header.Peek("If-None-Match"); len(have) > 0 && matches(have, etag) {
-		c.SetStatusCode(http.StatusNotModified)
-		return
-	}
-	c.json(http.StatusOK, body)
-}
-
-// matches says whether a value of If-None-Match names etag (RFC 9110, section
-// 13.1.2): any of a list, weak or not, or *.
-func matches(have, etag []byte) bool {
-	for part := range bytes.SplitSeq(have, []byte(",")) {
-		part = bytes.TrimPrefix(bytes.TrimSpace(part), []byte("W/"))
-		if bytes.Equal(part, etag) || string(part) == "*" {
-			return true
-		}
-	}
-	return false
 }
 
 // mustJSON encodes what cannot fail to be.

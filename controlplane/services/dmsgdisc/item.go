@@ -1,11 +1,10 @@
 package dmsgdisc
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
+	"github.com/skyminer/skywire/controlplane/services/httpd"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
@@ -29,7 +28,7 @@ func newItem(pk cipher.PubKey, e *disc.Entry, version uint64, expires time.Time)
 	if e == nil {
 		return it
 	}
-	it.raw, it.etag = e.Raw(), etagOf(e.Raw())
+	it.raw, it.etag = e.Raw(), httpd.ETag(e.Raw())
 	if e.Client != nil {
 		it.client, it.visor = true, e.ClientType == disc.ClientVisor
 		it.delegated = e.Client.DelegatedServers
@@ -47,10 +46,3 @@ func (it *item) visible(now time.Time) bool {
 
 // lives says whether the item is still of use at the time now.
 func (it *item) lives(now time.Time) bool { return it.expires.IsZero() || now.Before(it.expires) }
-
-// etagOf returns a strong entity tag (RFC 9110, section 8.8.3): the same for the
-// same bytes at every instance of the service.
-func etagOf(body []byte) []byte {
-	sum := sha256.Sum256(body)
-	return append(append([]byte{'"'}, hex.EncodeToString(sum[:12])...), '"')
-}

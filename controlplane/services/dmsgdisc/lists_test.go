@@ -54,7 +54,7 @@ func TestLongListsWait(t *testing.T) {
 	count := func() int {
 		var keys []string
 		body, _ := digested(s, &s.lists.clients, ofClients, func(*item) bool { return true }, writeKeysAnswer)
-		if err := json.Unmarshal(body.body, &keys); err != nil || !slices.IsSorted(keys) {
+		if err := json.Unmarshal(body.JSON(), &keys); err != nil || !slices.IsSorted(keys) {
 			t.Fatalf("%v; the keys are in order: %v", err, slices.IsSorted(keys))
 		}
 		return len(keys)
@@ -89,21 +89,21 @@ func TestHeavyListsAreShared(t *testing.T) {
 		add(n + 10)
 	}
 	first := clients(1)
-	if len(first.body) < many*lightBody {
-		t.Fatalf("%d bytes", len(first.body))
+	if len(first.JSON()) < many*lightBody {
+		t.Fatalf("%d bytes", len(first.JSON()))
 	}
 	add(5)
-	if again := clients(1); &again.body[0] != &first.body[0] {
+	if again := clients(1); &again.JSON()[0] != &first.JSON()[0] {
 		t.Error("a long list is made anew for each request, or for each change")
 	}
-	if other := clients(2); other.body != nil {
+	if other := clients(2); other.Body != nil {
 		t.Error("there are more long lists at a time than fit")
 	}
-	if none := clients(3); string(none.body) != "[]" {
-		t.Errorf("the clients of a server without any: %s", none.body)
+	if none := clients(3); string(none.JSON()) != "[]" {
+		t.Errorf("the clients of a server without any: %s", none.JSON())
 	}
 	c.add(heavyListAge)
-	if other := clients(2); len(other.body) <= len(first.body) {
+	if other := clients(2); len(other.JSON()) <= len(first.JSON()) {
 		t.Error("the lists do not change any more")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
+	"github.com/skyminer/skywire/controlplane/services/httpd"
 	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -61,7 +62,7 @@ func (c *call) entry(text []byte) {
 		return
 	}
 	if it := c.s.mirror.get(pk, c.s.o.Now()); it != nil {
-		c.tagged(it.raw, it.etag)
+		httpd.Tagged(c.RequestCtx, it.raw, it.etag)
 		return
 	}
 	// Whether the bytes are a key is asked only where they name nobody.
@@ -74,7 +75,7 @@ func (c *call) entry(text []byte) {
 		c.refuse(err)
 		return
 	}
-	c.tagged(it.raw, it.etag)
+	httpd.Tagged(c.RequestCtx, it.raw, it.etag)
 }
 
 // batch answers POST entries/batch: a list of keys, answered by an object of the

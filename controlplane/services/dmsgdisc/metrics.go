@@ -2,8 +2,8 @@ package dmsgdisc
 
 import (
 	"fmt"
+	"io"
 	"net/http"
-	"strings"
 	"sync/atomic"
 )
 
@@ -49,15 +49,14 @@ func (m *metrics) count(r route, status int) {
 	}
 }
 
-// showMetrics answers GET /metrics in the text format of Prometheus.
-func (c *call) showMetrics() {
-	var b strings.Builder
-	family := func(name, kind, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
+// WriteMetrics implements httpd.MetricsWriter.
+func (s *Service) WriteMetrics(b io.Writer) {
+	family := func(name, kind, help string) { fmt.Fprintf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
 	family("dmsgdisc_requests_total", "counter", "Requests answered, by what they were for and HTTP status.")
 	names := routeNames()
 	for r := range routes {
 		for i, status := range statuses() {
-			n := c.s.metrics.answers[r][i].Load()
+			n := s.metrics.answers[r][i].Load()
 			if n == 0 {
 				continue
 			}
@@ -65,29 +64,27 @@ func (c *call) showMetrics() {
 			if status != 0 {
 				code = fmt.Sprint(status)
 			}
-			fmt.Fprintf(&b, "dmsgdisc_requests_total{route=%q,code=%q} %d\n", names[r], code, n)
+			fmt.Fprintf(b, "dmsgdisc_requests_total{route=%q,code=%q} %d\n", names[r], code, n)
 		}
 	}
 	family("dmsgdisc_store_errors_total", "counter", "Requests that failed because of the store.")
-	fmt.Fprintf(&b, "dmsgdisc_store_errors_total %d\n", c.s.metrics.storeErrors.Load())
-	n, _ := digested(c.s, &c.s.lists.census, ofServers|ofClients, func(*item) bool { return true }, newCensus)
+	fmt.Fprintf(b, "dmsgdisc_store_errors_total %d\n", s.metrics.storeErrors.Load())
+	n, _ := digested(s, &s.lists.census, ofServers|ofClients, func(*item) bool { return true }, newCensus)
 	family("dmsgdisc_entries", "gauge", "Entries that are given out.")
 	for _, g := range []struct {
 		kind string
 		n    int
 	}{{"client", n.clients}, {"visor", n.visors}, {"server", n.servers}} {
-		fmt.Fprintf(&b, "dmsgdisc_entries{kind=%q} %d\n", g.kind, g.n)
+		fmt.Fprintf(b, "dmsgdisc_entries{kind=%q} %d\n", g.kind, g.n)
 	}
 	family("dmsgdisc_available_sessions", "gauge", "Sessions that the servers still take.")
-	fmt.Fprintf(&b, "dmsgdisc_available_sessions %d\n", n.room)
+	fmt.Fprintf(b, "dmsgdisc_available_sessions %d\n", n.room)
 	lost := 0
-	if !c.s.mirror.isLost().IsZero() {
+	if !s.mirror.isLost().IsZero() {
 		lost = 1
 	}
 	family("dmsgdisc_store_lost", "gauge", "1 while the store is not available.")
-	fmt.Fprintf(&b, "dmsgdisc_store_lost %d\n", lost)
-	c.SetContentType("text/plain; version=0.0.4; charset=utf-8")
-	c.SetBodyString(b.String())
+	fmt.Fprintf(b, "dmsgdisc_store_lost %d\n", lost)
 }
 
 // A census counts entries.

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -51,7 +49,7 @@ type Options struct {
 
 	// Shared says that other instances write to the same store.
 	Shared bool
-	// Version is shown by /health.
+	// Version is shown by /health of Host.
 	Version string
 	Now     func() time.Time
 	Log     zerolog.Logger
@@ -109,16 +107,6 @@ type Service struct {
 	lookups  chan struct{}  // places for look-ups in the store
 	proofs   chan struct{}  // places for checks of signatures
 	metrics  metrics
-	started  time.Time
-
-	mu   sync.Mutex
-	dmsg func() DmsgInfo // nil: not on dmsg
-}
-
-// DmsgInfo says where on dmsg the service is.
-type DmsgInfo struct {
-	Address string // "<pk>:<port>"
-	Servers []cipher.PubKey
 }
 
 // New returns a discovery over st, which the caller closes after Run has ended.
@@ -128,7 +116,7 @@ func New(st store.Store, o Options) (*Service, error) {
 	}
 	now := o.Now()
 	s := &Service{
-		o: o, log: o.Log, store: st, mirror: newMirror(), started: now,
+		o: o, log: o.Log, store: st, mirror: newMirror(),
 		official: setOf(o.Official), monitors: setOf(o.Monitors),
 		reads:   httpd.NewLimiter(o.ReadRate, o.ReadBurst, now),
 		writes:  httpd.NewLimiter(o.WriteRate, o.WriteBurst, now),
@@ -148,20 +136,12 @@ func setOf(pks []cipher.PubKey) map[cipher.PubKey]bool {
 	return set
 }
 
-// SetDmsg makes /health say where on dmsg the service is.
-func (s *Service) SetDmsg(info func() DmsgInfo) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dmsg = info
-}
-
 // sweepEvery is how often the mirror forgets what has expired.
 const sweepEvery = 10 * time.Second
 
-// Run reads the store and then serves l, which it closes, until ctx ends. It fails
-// if the store cannot be read at the start.
-func (s *Service) Run(ctx context.Context, l net.Listener) error {
-	defer l.Close()
+// Run implements httpd.Service: it reads the store and then follows it until ctx
+// ends. It fails if the store cannot be read at the start.
+func (s *Service) Run(ctx context.Context, ready func()) error {
 	w, err := s.store.Watch(prefix)
 	if err != nil {
 		return fmt.Errorf("dmsgdisc: %w", err)
@@ -170,10 +150,10 @@ func (s *Service) Run(ctx context.Context, l net.Listener) error {
 	if err := s.load(ctx); err != nil {
 		return fmt.Errorf("dmsgdisc: read the store: %w", err)
 	}
-	s.log.Info().Int("entries", s.mirror.len()).Stringer("addr", l.Addr()).Msg("discovery is up")
+	s.log.Info().Int("entries", s.mirror.len()).Msg("entries are read")
+	ready()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.follow(ctx, w) })
-	g.Go(func() error { return httpd.Serve(ctx, httpd.NewServer(serverName, s.Handler(httpd.OverTCP), s.log), l) })
 	g.Go(func() error {
 		tick := time.NewTicker(sweepEvery)
 		defer tick.Stop()
@@ -189,10 +169,7 @@ func (s *Service) Run(ctx context.Context, l net.Listener) error {
 	return g.Wait()
 }
 
-// ServeDmsg serves a dmsg listener, whose connections have "<pk>:<port>" as their
-// remote addresses, until ctx ends. It closes l. Run must be running.
-func (s *Service) ServeDmsg(ctx context.Context, l net.Listener) error {
-	return httpd.Serve(ctx, httpd.NewServer(serverName, s.Handler(httpd.OverDmsg), s.log), l)
+// Host returns a host of the discovery alone.
+func (s *Service) Host() *httpd.Host {
+	return httpd.NewHost(httpd.HostOptions{Version: s.o.Version, Now: s.o.Now, Log: s.log}, httpd.Mount{Name: "dmsgdisc", Service: s})
 }
-
-const serverName = "skywire"

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
+	"github.com/skyminer/skywire/controlplane/services/httpd"
 	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -54,6 +55,7 @@ func (c *clock) add(d time.Duration) {
 type rig struct {
 	t     testing.TB
 	s     *Service
+	host  *httpd.Host
 	store store.Store
 	clock *clock
 	url   string
@@ -110,9 +112,10 @@ func startRig(t testing.TB, st store.Store, c *clock, change func(*Options)) *ri
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx, l) }()
+	h := s.Host()
+	go func() { done <- h.Run(ctx, l, nil) }()
 	transport := &http.Transport{DisableCompression: true}
-	r := &rig{t: t, s: s, store: st, clock: c, url: "http://" + l.Addr().String(), http: &http.Client{Transport: transport}}
+	r := &rig{t: t, s: s, host: h, store: st, clock: c, url: "http://" + l.Addr().String(), http: &http.Client{Transport: transport}}
 	r.stop = sync.OnceFunc(func() {
 		transport.CloseIdleConnections()
 		cancel()

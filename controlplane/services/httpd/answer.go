@@ -2,10 +2,15 @@ package httpd
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 
+	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
+
+	"github.com/skyminer/skywire/controlplane/deployment"
+	"github.com/skyminer/skywire/controlplane/store"
 )
 
 // Words for the code of a refusal that every service may give; clients branch on
@@ -48,4 +53,22 @@ func Raw(rc *fasthttp.RequestCtx, status int, body []byte) {
 	rc.SetStatusCode(status)
 	rc.SetContentType("application/json")
 	rc.Response.SetBodyRaw(body)
+}
+
+// Fail answers with what err says: a *deployment.Error as it stands, a store that is
+// gone as 503. Anything else is told to the log, not to strangers.
+func Fail(rc *fasthttp.RequestCtx, err error, log zerolog.Logger) {
+	var e *deployment.Error
+	switch {
+	case errors.As(err, &e):
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed):
+		e = deployment.ErrUnavailable
+	default:
+		log.Error().Err(err).Bytes("path", rc.Path()).Msg("request failed")
+		e = &deployment.Error{Status: http.StatusInternalServerError, Code: "internal", Text: "the service failed; its log says why"}
+	}
+	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
+		rc.Response.Header.Set("Retry-After", strconv.Itoa(RetryAfter()))
+	}
+	JSON(rc, e.Status, e)
 }

@@ -61,6 +61,13 @@ type HostOptions struct {
 	Log     zerolog.Logger
 }
 
+// What one source may ask of /health and /metrics, per second and at once: what
+// watches a service comes every few seconds.
+const (
+	pagesRate  = 10
+	pagesBurst = 100
+)
+
 // A DmsgInfo says where on dmsg a host is.
 type DmsgInfo struct {
 	Address string // "<pk>:<port>"
@@ -73,6 +80,7 @@ type DmsgInfo struct {
 type Host struct {
 	o       HostOptions
 	mounts  []*mount
+	pages   *Limiter // of /health and /metrics
 	started time.Time
 
 	mu   sync.Mutex
@@ -81,7 +89,8 @@ type Host struct {
 
 // NewHost returns a host of mounts. Serve it with Run.
 func NewHost(o HostOptions, mounts ...Mount) *Host {
-	h := &Host{o: o, started: o.Now()}
+	now := o.Now()
+	h := &Host{o: o, started: now, pages: NewLimiter(pagesRate, pagesBurst, now)}
 	for _, m := range mounts {
 		h.mounts = append(h.mounts, newMount(m, h.started))
 	}

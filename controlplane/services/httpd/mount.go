@@ -57,20 +57,29 @@ func (h *Host) Handler(over Over) fasthttp.RequestHandler {
 				best, rest = i, r
 			}
 		}
-		asks := rc.IsGet() || rc.IsHead()
-		switch {
-		case best < 0 && path != "/health" && path != "/metrics":
-			Refuse(rc, http.StatusNotFound, CodeNotFound, "no such path")
-		case asks && (rest == "/health" || path == "/health"):
+		if best < 0 {
+			rest = path
+		}
+		page := rest == "/health" || rest == "/metrics" && over == OverTCP
+		switch asks := rc.IsGet() || rc.IsHead(); {
+		case page && asks && !h.pages.Allow(CallerOf(rc, over).Source(), h.o.Now()):
+			tooMany(rc)
+		case page && asks && rest == "/health":
 			h.health(rc, best)
-		case asks && over == OverTCP && (rest == "/metrics" || path == "/metrics"):
+		case page && asks:
 			h.metrics(rc)
-		case best < 0:
+		case page && best < 0:
 			Refuse(rc, http.StatusMethodNotAllowed, CodeMethod, "method not allowed")
+		case best < 0:
+			Refuse(rc, http.StatusNotFound, CodeNotFound, "no such path")
 		default:
 			h.mounts[best].serve(rc, rest, handlers[best], over, h.o.Now)
 		}
 	}
+}
+
+func tooMany(rc *fasthttp.RequestCtx) {
+	Refuse(rc, http.StatusTooManyRequests, CodeRate, "too many requests of one source")
 }
 
 // serve answers a request of the mount's.
@@ -84,7 +93,7 @@ func (m *mount) serve(rc *fasthttp.RequestCtx, path string, handler fasthttp.Req
 		rc.URI().SetPath(path)
 		handler(rc)
 	} else {
-		Refuse(rc, http.StatusTooManyRequests, CodeRate, "too many requests of one source")
+		tooMany(rc)
 	}
 	m.seconds.Update(now().Sub(at).Seconds())
 	m.set.GetOrCreateCounter(`skywire_requests_total{service="` + m.Name + `",code="` + strconv.Itoa(rc.Response.StatusCode()) + `"}`).Inc()

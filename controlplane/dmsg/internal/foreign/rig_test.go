@@ -54,7 +54,7 @@ func startDiscovery(t *testing.T, k kind) string {
 	ctx, stop := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := s.Run(ctx, lis); err != nil && !errors.Is(err, context.Canceled) {
+		if err := s.Host().Run(ctx, lis, nil); err != nil && !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	})

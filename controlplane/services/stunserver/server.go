@@ -1,0 +1,165 @@
+package stunserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/skyminer/skywire/controlplane/services/httpd"
+)
+
+// Options say how a server behaves. Start from DefaultOptions.
+type Options struct {
+	// Addr is host:port of the first port. The second is the next one, or both are
+	// any where the port is 0. An empty host is every address, IPv4 and IPv6.
+	Addr string
+	// Rate and Burst limit what one IPv4 address or IPv6 /64 may ask for per second
+	// and at once: many visors may stand behind it. 0 limits nothing.
+	Rate  float64
+	Burst int
+	Now   func() time.Time
+	Log   zerolog.Logger
+}
+
+// DefaultOptions returns what suits a public network.
+func DefaultOptions() Options {
+	return Options{Addr: ":3478", Rate: 50, Burst: 500, Now: time.Now, Log: zerolog.Nop()}
+}
+
+// A Server is a STUN server. All methods may be called concurrently.
+type Server struct {
+	o       Options
+	sockets [][2]*socket // for each family the two ports
+	limit   *httpd.Limiter
+
+	requests, replies, limited, ignored atomic.Uint64
+}
+
+// New opens the ports. Run the server or Close it.
+func New(o Options) (*Server, error) {
+	host, port, err := net.SplitHostPort(o.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("stunserver: %q is no host:port", o.Addr)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 65535 {
+		return nil, fmt.Errorf("stunserver: the port %q is not 0 to 65534; the next one is used too", port)
+	}
+	s := &Server{o: o, limit: httpd.NewLimiter(o.Rate, o.Burst, o.Now())}
+	var errs []error
+	for _, network := range []string{"udp4", "udp6"} {
+		pair, err := openPair(network, host, int(n))
+		if err != nil {
+			errs = append(errs, err) // no such family here, or host is of the other one
+			continue
+		}
+		s.sockets = append(s.sockets, pair)
+		if n == 0 {
+			n = uint64(pair[0].local.Port()) // the same ones for both families
+		}
+	}
+	// That one family is missing is no fault, that its port is taken is.
+	if err := errors.Join(errs...); len(s.sockets) == 0 || errors.Is(err, syscall.EADDRINUSE) {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// pairTries is how often two ports in a row are looked for where any will do.
+const pairTries = 32
+
+// openPair opens two ports in a row.
+func openPair(network, host string, port int) (pair [2]*socket, err error) {
+	for range pairTries {
+		if pair[0], err = openSocket(network, net.JoinHostPort(host, strconv.Itoa(port))); err != nil {
+			return pair, err
+		}
+		next := int(pair[0].local.Port()) + 1
+		if pair[1], err = openSocket(network, net.JoinHostPort(host, strconv.Itoa(next))); err == nil {
+			return pair, nil
+		}
+		_ = pair[0].pc.Close()
+		if port != 0 {
+			return pair, err
+		}
+	}
+	return pair, err
+}
+
+// Addr returns the first port, at its IPv4 address if there is one.
+func (s *Server) Addr() netip.AddrPort { return s.sockets[0][0].local }
+
+// Close closes the ports of a server that will not run.
+func (s *Server) Close() {
+	for _, pair := range s.sockets {
+		for _, k := range pair {
+			_ = k.pc.Close()
+		}
+	}
+}
+
+// Run answers until ctx ends, then closes the ports and returns nil.
+func (s *Server) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, pair := range s.sockets {
+		for i := range pair {
+			g.Go(func() error { return s.serve(ctx, pair[i], pair[1-i]) })
+		}
+	}
+	g.Go(func() error { <-ctx.Done(); s.Close(); return nil })
+	return g.Wait()
+}
+
+// maxDatagram is more than any request has; what is longer is cut and refused.
+const maxDatagram = 1500
+
+// serve answers what arrives at k; other is the other port.
+func (s *Server) serve(ctx context.Context, k, other *socket) error {
+	var r responder
+	buf := make([]byte, maxDatagram)
+	for {
+		n, from, at, err := k.read(buf)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("stunserver: %w", err)
+		case err != nil:
+			continue // an ICMP error of an earlier reply
+		}
+		s.requests.Add(1)
+		if !from.IsValid() || from.Port() == 0 || !s.limit.Allow(httpd.SourceOf(from.Addr()), s.o.Now()) {
+			s.limited.Add(1)
+			continue
+		}
+		reply, byOther := r.respond(buf[:n], from, at, netip.AddrPortFrom(at.Addr(), other.local.Port()))
+		if reply == nil {
+			s.ignored.Add(1)
+			continue
+		}
+		out := k
+		if byOther {
+			out = other
+		}
+		if out.write(reply, from, at.Addr()) == nil {
+			s.replies.Add(1)
+		}
+	}
+}
+
+// WriteMetrics implements httpd.MetricsWriter.
+func (s *Server) WriteMetrics(w io.Writer) {
+	fmt.Fprintf(w, "skywire_stun_datagrams_total %d\nskywire_stun_replies_total %d\nskywire_stun_limited_total %d\nskywire_stun_ignored_total %d\n",
+		s.requests.Load(), s.replies.Load(), s.limited.Load(), s.ignored.Load())
+}
