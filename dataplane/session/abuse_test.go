@@ -130,12 +130,13 @@ func TestSilentPeerIsReported(t *testing.T) {
 	b := newBare(t)
 	b.s.up, b.s.heard = true, 100*time.Second
 	var due []errand
-	b.s.tick(109*time.Second, &due)
+	var notices []notice
+	b.s.tick(109*time.Second, &due, &notices)
 	if len(b.up.downs) != 0 {
 		t.Fatal("down after 9 s of silence")
 	}
-	b.s.tick(111*time.Second, &due)
-	b.s.tick(112*time.Second, &due)
+	b.s.tick(111*time.Second, &due, &notices)
+	b.s.tick(112*time.Second, &due, &notices)
 	if len(b.up.downs) != 1 || !errors.Is(b.up.downs[0], ErrPeerSilent) {
 		t.Errorf("downs = %v, want one ErrPeerSilent", b.up.downs)
 	}

@@ -23,6 +23,8 @@ const (
 	DropNoRoute                         // nothing to send on
 	DropTooBig                          // larger than fragments allow
 	DropSend                            // the link went down underneath, or a key was used up
+	DropQueueFull                       // no room before the pacers of a mux session
+	DropQueueLong                       // waited too long there: CoDel
 	numDropReasons
 )
 
@@ -43,6 +45,8 @@ var dropNames = [numDropReasons]string{
 	DropNoRoute:       "no_route",
 	DropTooBig:        "too_big",
 	DropSend:          "send",
+	DropQueueFull:     "queue_full",
+	DropQueueLong:     "queue_long",
 }
 
 // String returns the name that metrics and people see.

@@ -70,6 +70,8 @@ type Manager struct {
 	shaker     *handshaker
 	scratch    scratchPool
 	reassembly atomic.Int64 // bytes in all reassemblers
+	// resequencing counts those in all resequencers.
+	resequencing atomic.Int64
 	drops      drops
 	hurryLink  func(peer cipher.PubKey, typ link.Type) // the engine's Hurry
 
@@ -80,6 +82,7 @@ type Manager struct {
 	direct   map[*link.Link]*route
 	routes   map[uint64]*route // those of AddRoute
 	lastID   uint64
+	notices  []notice   // of routes that are gone, for the ticker to tell
 	ended    []*Session // whose end the ticker has yet to tell, now or when the peer stays away
 
 	kick    chan struct{} // wakes the ticker
@@ -290,8 +293,10 @@ func (s *Session) close() {
 	s.mu.Lock()
 	s.closed = true
 	s.table.Store(nil)
+	s.respray()
 	s.notify()
 	s.mu.Unlock()
+	s.unspray.close()
 	s.ring.Clear()
 	s.pieces.close()
 }

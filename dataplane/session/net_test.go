@@ -30,13 +30,16 @@ type node struct {
 	forward *forward.Engine
 	m       *Manager
 	up      *recorder
+	ttl     time.Duration
 	stop    func()
 }
 
 type nodeOptions struct {
 	limits noise.Limits
 	mux    bool
-	quiet  bool // the recorder counts and keeps nothing
+	quiet  bool          // the recorder counts and keeps nothing
+	ttl    time.Duration // of routes and rules that join makes
+	told   func(RouteInfo, RouteEvent)
 }
 
 // newNodes starts n nodes with keys in rising order.
@@ -60,7 +63,7 @@ func startNode(t testing.TB, sk cipher.SecKey, addr netip.AddrPort, o nodeOption
 	if err != nil {
 		t.Fatal(err)
 	}
-	nd := &node{t: t, pk: static.PubKey(), up: newRecorder(o.quiet)}
+	nd := &node{t: t, pk: static.PubKey(), ttl: o.ttl, up: newRecorder(o.quiet)}
 	nd.forward = forward.New(forward.Config{PubKey: nd.pk, Transit: forward.Transit{Allow: true}, Log: zerolog.Nop()})
 	cfg := link.DefaultConfig()
 	cfg.Static, cfg.UDP, cfg.TCP, cfg.Workers = static, addr, netip.MustParseAddrPort("127.0.0.1:0"), 2
@@ -72,7 +75,7 @@ func startNode(t testing.TB, sk cipher.SecKey, addr netip.AddrPort, o nodeOption
 	go func() { ran <- nd.links.Run(ctx) }()
 	nd.m, err = New(Config{
 		Static: static, Links: nd.links, Forward: nd.forward, Upper: nd.up,
-		Limits: o.limits, Mux: o.mux, Log: zerolog.Nop(),
+		Limits: o.limits, Mux: o.mux, OnRoute: o.told, Log: zerolog.Nop(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -135,15 +138,15 @@ func joinClass(t testing.TB, class uint32, base packet.Label, path ...*node) {
 			}
 			if _, err := n.m.AddRoute(RouteSpec{
 				Peer: peer.pk, Out: forward.Neighbour{Peer: next.pk}, OutLabel: out,
-				In: forward.Neighbour{Peer: next.pk}, InLabel: in, Class: class,
+				In: forward.Neighbour{Peer: next.pk}, InLabel: in, Class: class, TTL: n.ttl,
 			}); err != nil {
 				t.Fatal(err)
 			}
 		default:
 			prev, next := forward.Neighbour{Peer: path[i-1].pk}, forward.Neighbour{Peer: path[i+1].pk}
 			for _, s := range []forward.RuleSpec{
-				{In: prev, InLabel: at + 1, Out: next, OutLabel: at + 10 + 1},
-				{In: next, InLabel: at + 2, Out: prev, OutLabel: at - 10 + 2},
+				{In: prev, InLabel: at + 1, Out: next, OutLabel: at + 10 + 1, TTL: n.ttl},
+				{In: next, InLabel: at + 2, Out: prev, OutLabel: at - 10 + 2, TTL: n.ttl},
 			} {
 				if _, err := n.forward.AddRule(s); err != nil {
 					t.Fatal(err)

@@ -16,6 +16,8 @@ func (r *route) Receive(b *link.Burst, i, j int, _ *forward.Rule) {
 		d.packet(pkt)
 	}
 	d.flush()
+	d.flushMux()
+	d.muxReports()
 	if d.authentic {
 		r.lastHeard.Store(b.Now)
 	}
@@ -34,6 +36,7 @@ type delivery struct {
 
 	proto uint8
 	n     int // gathered in sc.payloads
+	muxN  int // gathered in sc.muxInner
 
 	keys  *recvState // of the last packet's phase
 	phase uint8
@@ -55,6 +58,15 @@ func (d *delivery) packet(pkt []byte) {
 	case packet.KindData, packet.KindProbe, packet.KindReply:
 	case packet.KindSess:
 		d.message(h, body)
+		return
+	case packet.KindClose:
+		// Routes without a TTL are an operator's. What a hop forges here, it could have
+		// by dropping all that it is to carry.
+		if d.r.direct == nil && d.r.spec.TTL != 0 && h.Flags == 0 && len(body) == 1 {
+			d.r.end(RouteClosed)
+			return
+		}
+		d.drop(DropKind)
 		return
 	default:
 		d.drop(DropKind)
@@ -134,6 +146,10 @@ func (d *delivery) data(payload []byte) {
 		d.n++
 	case packet.ProtoFragment:
 		d.fragment(payload[1:])
+	case protoMux:
+		d.mux(payload)
+	case protoMuxReport:
+		d.muxReport(payload)
 	case packet.ProtoControl:
 		// Nothing in there needs an answer yet: an MTU is confirmed by replies.
 	default:
@@ -190,6 +206,9 @@ func (d *delivery) reply(payload []byte) {
 	r.lastRTT.Store(max(rtt, 1))
 	r.peerPackets.Store(a.packets)
 	r.peerRecv.Store(a.bytes)
+	if d.b.Now-rtt == r.probeAt.Load() {
+		r.echoed.Store(true)
+	}
 	raise(&r.confirmed, int32(a.size))
 	r.replies.Add(1)
 }

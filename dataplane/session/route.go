@@ -17,7 +17,7 @@ type route struct {
 	n    uint64 // number for people, unique in the Manager
 	spec RouteSpec
 
-	lost   bool            // the direct route's link lost its connection; guarded by Session.mu
+	lost   bool            // it did not end for good: streams may go on over what takes its place; guarded by Session.mu
 	direct *link.Link      // a direct route's link, else nil
 	egress *forward.Egress // a sealed route's first hop
 	rule   *forward.Rule   // and its end
@@ -36,6 +36,10 @@ type route struct {
 	hinted                atomic.Int32 // smallest MTU that a hop named since the last tick, 0: none
 	doubted               atomic.Bool  // a hop said that packets are lost
 	errCode               atomic.Uint32
+	over                  atomic.Uint32 // the RouteEvent that is to end it, 0: none
+	probeAt               atomic.Int64  // when the last probe left, and how many data
+	probeTx               atomic.Uint64 // packets had before it
+	echoed                atomic.Bool   // its reply has come since the last tick
 	peerPackets, peerRecv atomic.Uint64 // what the last reply says has arrived there
 	handshakes            bucket        // limits what this label may ask of the handshaker
 
@@ -44,11 +48,14 @@ type route struct {
 	// when they change to another link.
 	recvMu sync.Mutex
 	recv   [packet.PhaseMask + 1]*recvState
+	muxIn  muxCount
 
 	// The rest is guarded by Session.mu.
 	health  health
 	search  mtuSearch
 	share   share
+	yield   yield
+	told    RouteEvent // as OnRoute knows it
 	usable  bool       // in the table of routes
 	next    *sendState // number space under the newest keys
 	acked   *sendState // the last of them that the peer has said to have bound
@@ -80,6 +87,32 @@ func (r *route) firstHop() forward.Neighbour {
 // route, keys to seal with.
 func (r *route) ready() bool {
 	return r.link() != nil && (r.direct != nil || r.send.Load() != nil)
+}
+
+// state returns what the route is good for now. Session.mu is held.
+func (r *route) state() State {
+	if !r.ready() {
+		return StateWaiting
+	}
+	return r.health.state
+}
+
+// end lets the ticker remove the route.
+func (r *route) end(why RouteEvent) {
+	r.over.CompareAndSwap(0, uint32(why))
+	r.s.m.wake()
+}
+
+// idle returns how often a quiet route wants a probe: so often that the rules of its
+// hops, which have its TTL, outlive several that are lost.
+func (r *route) idle() time.Duration {
+	if r.direct != nil {
+		return 0 // its link looks after itself
+	}
+	if r.spec.TTL > 0 {
+		return min(idleProbe, r.spec.TTL/4)
+	}
+	return idleProbe
 }
 
 // packetMTU returns the largest route packet for l, the route's link.

@@ -20,8 +20,8 @@ type RouteSpec struct {
 	Out      forward.Neighbour
 	OutLabel packet.Label // what Out gave out
 	In       forward.Neighbour
-	InLabel  packet.Label  // 1..packet.MaxStaticLabel, or 0: give one out
-	TTL      time.Duration // of the incoming rule, without a probe; 0: for ever
+	InLabel  packet.Label  // 1..packet.MaxStaticLabel, one of forward.Engine.Reserve, or 0: give one out
+	TTL      time.Duration // of the incoming rule, without a probe or reply; 0: for ever
 
 	// Class is whose streams the route carries; 0 is everybody's. Both ends of a route
 	// have to say the same.
@@ -74,7 +74,9 @@ func (m *Manager) AddRoute(spec RouteSpec) (RouteInfo, error) {
 	if r.egress, err = m.forward.AddEgress(spec.Out, spec.OutLabel, r); err != nil {
 		return RouteInfo{}, fmt.Errorf("session: outgoing: %w", err)
 	}
-	r.rule, err = m.forward.AddDeliver(forward.DeliverSpec{In: spec.In, Label: spec.InLabel, TTL: spec.TTL, Sink: r})
+	r.rule, err = m.forward.AddDeliver(forward.DeliverSpec{
+		In: spec.In, Label: spec.InLabel, TTL: spec.TTL, Sink: r, Expired: func() { r.end(RouteExpired) },
+	})
 	if err != nil {
 		m.forward.RemoveEgress(r.egress)
 		return RouteInfo{}, fmt.Errorf("session: incoming: %w", err)
@@ -84,23 +86,6 @@ func (m *Manager) AddRoute(spec RouteSpec) (RouteInfo, error) {
 	s.add(r)
 	m.wake()
 	return r.info(), nil
-}
-
-// RemoveRoute removes a route of AddRoute; direct ones go with their links. Error:
-// ErrNoSuchRoute.
-func (m *Manager) RemoveRoute(id uint64) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	r := m.routes[id]
-	if r == nil {
-		return fmt.Errorf("%w: %d", ErrNoSuchRoute, id)
-	}
-	delete(m.routes, id)
-	m.forward.RemoveEgress(r.egress)
-	_ = m.forward.RemoveRule(r.rule.Label()) // it may have expired
-	r.s.remove(r)
-	m.dropEmpty(r.s)
-	return nil
 }
 
 // Routes returns a snapshot of all routes, direct ones too, by ID.
@@ -127,7 +112,8 @@ func (r *route) info() RouteInfo {
 
 func (r *route) infoLocked() RouteInfo {
 	in := RouteInfo{
-		ID: r.n, Direct: r.direct != nil, RouteSpec: r.spec, State: r.health.state, RTT: r.health.rtt,
+		ID: r.n, Direct: r.direct != nil, RouteSpec: r.spec, State: r.state(), RTT: r.health.rtt,
+		LossPPM: int64(1e6 * r.yield.loss), Mbps: r.yield.mbps,
 		MTU:       int(r.mtu.Load()),
 		TxPackets: r.tx.Load(), TxBytes: r.txBytes.Load(),
 		RxPackets: r.rx.Load(), RxBytes: r.rxBytes.Load(),
@@ -135,9 +121,6 @@ func (r *route) infoLocked() RouteInfo {
 	}
 	if l := r.link(); l != nil {
 		in.MTU = r.packetMTU(l)
-	}
-	if !r.ready() {
-		in.State = StateWaiting
 	}
 	if t := r.s.table.Load(); t != nil {
 		for _, o := range t.slots {
@@ -235,6 +218,7 @@ func (m *Manager) Detached(l *link.Link) {
 	if r == nil {
 		return
 	}
+	m.gone(r, RouteRemoved)
 	delete(m.direct, l)
 	m.shaker.forget(l)
 	r.s.remove(r)

@@ -15,6 +15,8 @@ import (
 type scratch struct {
 	nonce    noise.Nonce
 	payloads [link.MaxBurst][]byte
+	muxInner [link.MaxBurst][]byte // what stands in mux packets
+	muxSeq   [link.MaxBurst]uint32 // and their numbers
 	one      [1][]byte
 }
 
@@ -62,6 +64,17 @@ func (s *Session) SendTCP(hdr []byte, payload [][]byte) error {
 	r, l := s.pick(hdr)
 	if l == nil {
 		return s.noRoute()
+	}
+	if y := s.spray.Load(); y != nil {
+		if total > 0 && y.sendTCP(hdr, payload, total) {
+			return nil
+		}
+		// What carries no data need not wait, nor stay in order with what does.
+		if q := y.quickest(); q != nil {
+			if ql := q.link(); ql != nil {
+				r, l = q, ql
+			}
+		}
 	}
 	tx, sc := s.m.links.GetTx(), s.m.scratch.get()
 	err := r.sendTCP(tx, l, sc, hdr, payload, total)
@@ -212,6 +225,8 @@ func (r *route) sendProbe(tx *link.Tx, sc *scratch, now int64, size int) {
 	clear(p)
 	binary.BigEndian.PutUint64(p, uint64(now)^r.s.mask)
 	e.end(packet.KindProbe)
+	r.probeTx.Store(r.tx.Load())
+	r.probeAt.Store(now)
 	_ = tx.Flush() // a lost probe is what probes are for
 }
 

@@ -28,6 +28,11 @@ type Session struct {
 
 	hurried atomic.Int64 // when packets without a way last hurried us
 
+	spray   atomic.Pointer[spray] // nil: every flow keeps to one route
+	unspray unspray
+	trip    atomic.Int64  // see PathRTT
+	origin  time.Duration // of the clock that the peer sees
+
 	shake sessionShake
 	up    bool // as the ticker told the floor above; nobody else looks
 
@@ -39,8 +44,8 @@ type Session struct {
 	changed chan struct{}
 	heard   time.Duration // when something last arrived, or the session began
 	closed  bool
-	// lost says, once there are no routes, that the last one did not end: its
-	// connection broke off.
+	// lost says, once there are no routes, that the last one did not end for good: its
+	// connection broke off, or it was one of those that come and go.
 	lost bool
 }
 
@@ -49,6 +54,7 @@ func newSession(m *Manager, at end, now time.Duration) (*Session, error) {
 		m: m, peer: at.peer, class: at.class,
 		mask: randomUint64(), changed: make(chan struct{}), heard: now, ids: routeIDs{},
 	}
+	s.origin = time.Duration(randomUint64() >> 12)
 	s.pieces.budget = &m.reassembly
 	s.fragments.Store(uint32(randomUint64()))
 	var err error
@@ -138,6 +144,7 @@ func (s *Session) reschedule() {
 		r.usable = !r.gone && r.ready() && (r.health.state == StateUp || r.health.state == StateSuspect)
 	}
 	old := s.table.Load()
+	s.respray()
 	fresh := choose(s.routes, old, s.mux)
 	if fresh.same(old) {
 		return

@@ -45,7 +45,10 @@ func (m *Manager) tick() (busy bool) {
 	clear(all[len(all):cap(all)]) // do not hold what has ended
 	m.ticking = all
 	ended := m.takeEnded(ns(m.links.Now()))
+	notices := m.notices
+	m.notices = nil
 	m.mu.Unlock()
+	m.tell(notices)
 	for _, s := range ended {
 		s.up = false
 		m.upper.SessionDown(s, errRouteRemoved)
@@ -53,9 +56,11 @@ func (m *Manager) tick() (busy bool) {
 	var due []errand
 	for _, s := range all {
 		due = due[:0]
-		if s.tick(ns(m.links.Now()), &due) {
+		notices = notices[:0]
+		if s.tick(ns(m.links.Now()), &due, &notices) {
 			busy = true
 		}
+		m.tell(notices)
 		if len(due) > 0 {
 			m.send(func(tx *link.Tx, sc *scratch) {
 				for _, d := range due {
@@ -112,13 +117,15 @@ func (d errand) run(tx *link.Tx, sc *scratch) {
 	d.r.sendProbe(tx, sc, d.r.s.m.links.Now(), d.size)
 }
 
-// tick looks after one session: routes, keys, what the floor above should know.
-func (s *Session) tick(now time.Duration, due *[]errand) (busy bool) {
+// tick looks after one session: routes, keys, what others should know.
+func (s *Session) tick(now time.Duration, due *[]errand, notices *[]notice) (busy bool) {
+	s.endRoutes()
 	s.ring.Sweep(now)
 	s.pieces.expire(now)
 	s.mu.Lock()
-	linked := false
+	linked, asked := false, false
 	for _, r := range s.routes {
+		asked = asked || !r.spec.Answer
 		s.heard = max(s.heard, ns(r.lastHeard.Load()))
 		if r.direct != nil {
 			s.heard = max(s.heard, ns(r.direct.LastRecv()))
@@ -132,10 +139,17 @@ func (s *Session) tick(now time.Duration, due *[]errand) (busy bool) {
 		}
 	}
 	s.reschedule()
+	if s.m.cfg.OnRoute != nil {
+		for _, r := range s.routes {
+			if event, news := r.changed(); news {
+				*notices = append(*notices, notice{r.infoLocked(), event})
+			}
+		}
+	}
 	up, silent := s.table.Load() != nil, now-s.heard > deadAfter
 	s.mu.Unlock()
 
-	if linked && s.handshakeDue(now) {
+	if linked && s.handshakeDue(now, asked) {
 		s.m.shaker.start(s)
 	}
 	if s.shake.active.Load() {
@@ -155,6 +169,21 @@ func (s *Session) tick(now time.Duration, due *[]errand) (busy bool) {
 		s.m.upper.SessionDown(s, ErrPeerSilent)
 	}
 	return busy
+}
+
+// endRoutes removes the routes that have expired or were closed.
+func (s *Session) endRoutes() {
+	s.mu.Lock()
+	var over []*route
+	for _, r := range s.routes {
+		if r.over.Load() != 0 {
+			over = append(over, r)
+		}
+	}
+	s.mu.Unlock()
+	for _, r := range over {
+		s.m.endRoute(r.n, RouteEvent(r.over.Load()))
+	}
 }
 
 // tickRoute looks after one route. mu is held.
@@ -180,22 +209,24 @@ func (s *Session) tickRoute(r *route, now time.Duration, due *[]errand) (busy bo
 		r.health.reset(r.traffic())
 		r.search.restart(l.MTU())
 	}
-	idle := time.Duration(0)
-	if r.direct == nil {
-		idle = idleProbe
-	} else if rtt := l.RTT(); rtt > 0 {
-		r.health.rtt = rtt // the link measures it anyway
+	if r.direct != nil {
+		if rtt := l.RTT(); rtt > 0 {
+			r.health.rtt = rtt // the link measures it anyway
+		}
 	}
 	if r.doubted.Swap(false) {
 		r.health.doubt()
 	}
 	before := r.health.seen.replies
-	if r.health.tick(now, r.traffic(), idle) {
+	if r.health.tick(now, r.traffic(), r.idle()) {
 		*due = append(*due, errand{r: r})
 	}
 	if r.health.seen.replies != before {
 		r.share.update(r.health.seen.tx, r.peerPackets.Load())
 		r.errCode.Store(0) // whatever a hop said is over
+	}
+	if r.echoed.Swap(false) {
+		r.yield.update(now, r.probeTx.Load(), r.peerPackets.Load(), r.peerRecv.Load())
 	}
 	if r.direct == nil {
 		s.tickMTU(r, now, l, due)
@@ -217,8 +248,9 @@ func (s *Session) tickMTU(r *route, now time.Duration, l *link.Link, due *[]erra
 	r.mtu.Store(int32(r.search.mtu))
 }
 
-// handshakeDue reports whether we should begin a handshake, or begin again.
-func (s *Session) handshakeDue(now time.Duration) bool {
+// handshakeDue reports whether we should begin a handshake, or begin again. asked says
+// that there is a route which the peer alone has not asked for.
+func (s *Session) handshakeDue(now time.Duration, asked bool) bool {
 	k := &s.shake
 	if now < ns(k.next.Load()) || k.queued.Load() {
 		return false
@@ -229,7 +261,7 @@ func (s *Session) handshakeDue(now time.Duration) bool {
 	cur := s.ring.SendEpoch(now)
 	switch {
 	case cur == nil:
-		if !noise.WinsTie(s.m.pk, s.peer) {
+		if !asked || !noise.WinsTie(s.m.pk, s.peer) {
 			k.tieUntil.CompareAndSwap(0, int64(now+tieWait))
 			return now >= ns(k.tieUntil.Load())
 		}
