@@ -1,6 +1,13 @@
 package deployment
 
-import "net/http"
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // A Code says in one word why a service refused.
 type Code string
@@ -28,6 +35,8 @@ type Error struct {
 	Code   Code   `json:"code"`
 	// ServerTime is the service's clock in Unix milliseconds; with CodeClock only.
 	ServerTime int64 `json:"server_time,omitempty"`
+	// RetryAfter is how long the service asks to wait; 0: it does not say.
+	RetryAfter time.Duration `json:"-"`
 }
 
 // Sentinels for errors.Is, which compares codes.
@@ -59,4 +68,74 @@ func (e *Error) With(text string) *Error {
 	c := *e
 	c.Text = text
 	return &c
+}
+
+// ErrAnswer says that what answered does not speak as the service does.
+var ErrAnswer = errors.New("not an answer of this service")
+
+// errNoAnswer is ErrUnavailable for a service that is not reached.
+var errNoAnswer = ErrUnavailable.With("no answer")
+
+// codeOf returns the code of a refusal that names none.
+func codeOf(status int) Code {
+	switch {
+	case status == http.StatusUnauthorized:
+		return CodeUnauthorized
+	case status == http.StatusForbidden:
+		return CodeForbidden
+	case status == http.StatusNotFound:
+		return CodeNotFound
+	case status == http.StatusConflict:
+		return CodeConflict
+	case status == http.StatusTooManyRequests:
+		return CodeRate
+	case status == http.StatusRequestTimeout, status >= 500:
+		return CodeUnavailable
+	}
+	return CodeBadRequest
+}
+
+// maxText is how much of a refusal's text is kept, in bytes, and maxRetryAfter how
+// long a service can make its callers wait.
+const (
+	maxText       = 300
+	maxRetryAfter = 5 * time.Minute
+)
+
+// parseError reads a refusal: ours, the deployed services' {"error": {"message"}} and
+// {"message"}, or anything. It always returns one.
+func parseError(status int, body []byte, h http.Header) *Error {
+	var wire struct {
+		Error      json.RawMessage `json:"error"`
+		Message    string          `json:"message"`
+		Code       json.RawMessage `json:"code"`
+		ServerTime int64           `json:"server_time"`
+	}
+	e := &Error{Status: status}
+	if json.Unmarshal(body, &wire) == nil {
+		var inner struct {
+			Message string `json:"message"`
+		}
+		if json.Unmarshal(wire.Error, &e.Text) != nil && json.Unmarshal(wire.Error, &inner) == nil {
+			e.Text = inner.Message
+		}
+		if e.Text == "" {
+			e.Text = wire.Message
+		}
+		_ = json.Unmarshal(wire.Code, &e.Code) // a number, where an old service speaks
+		e.ServerTime = wire.ServerTime
+	}
+	if e.Code == "" || len(e.Code) > 32 {
+		e.Code = codeOf(status)
+	}
+	if e.Text == "" {
+		e.Text = strconv.Itoa(status) + " " + http.StatusText(status)
+	}
+	if len(e.Text) > maxText {
+		e.Text = strings.ToValidUTF8(e.Text[:maxText], "") + "…"
+	}
+	if s, err := strconv.Atoi(h.Get("Retry-After")); err == nil && s > 0 {
+		e.RetryAfter = min(time.Duration(s)*time.Second, maxRetryAfter)
+	}
+	return e
 }
