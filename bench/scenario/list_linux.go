@@ -16,6 +16,7 @@ func All() []run.Scenario {
 		Forward(),
 		Transit(),
 		LongFat(),
+		Mux(),
 		Idle(),
 		Relay(),
 		RelayFar(),

@@ -29,6 +29,7 @@ type nodeConfig struct {
 	Links   []api.LinkSpec // to dial
 	Rules   []api.Rule     // static, as in a visor's configuration
 	Workers int            // 0: as the daemon chooses
+	Mux     bool           // sessions spread what they send over all good routes
 	// NoStreams leaves the stack of streams away: for peers by the hundred that only
 	// keep links and sessions up. Nothing can be dialled then.
 	NoStreams bool
@@ -84,7 +85,7 @@ func startNode(ctx context.Context, cfg nodeConfig) (_ *node, err error) {
 		upper = nodeUpper{n.Stack}
 	}
 	n.sessions, err = session.New(session.Config{
-		Static: static, Links: n.links, Forward: n.forward, Upper: upper, Log: zerolog.Nop(),
+		Static: static, Links: n.links, Forward: n.forward, Upper: upper, Mux: cfg.Mux, Log: zerolog.Nop(),
 	})
 	if err != nil {
 		return nil, err

@@ -48,6 +48,7 @@ const (
 // It belongs to the goroutine that holds the stream's write lock.
 type pacer struct {
 	base  time.Duration // round trip without a queue; 0 before the first step
+	path  time.Duration // that of the slowest path, where the stream is spread over several
 	least time.Duration // shortest srtt so far
 	next  time.Time     // when the next write may leave
 
@@ -144,7 +145,7 @@ func (p *pacer) stretch(q point, size int) {
 }
 
 // hold returns what the path holds without a queue, in bytes, 0 if it is not known.
-func (p *pacer) hold() float64 { return p.peak() * p.base.Seconds() }
+func (p *pacer) hold() float64 { return p.peak() * max(p.base, p.path).Seconds() }
 
 // peak returns the rate of the bottleneck in bytes/s, 0 if it is not known.
 func (p *pacer) peak() float64 {
@@ -181,7 +182,7 @@ func (p *pacer) check() time.Duration { return max(p.base/checksPerRTT, time.Mil
 // far reports whether the stream is paced. Once it is it stays so: gVisor's own tuning of
 // its send buffer has ended. Callers hold c.wr.mu.
 func (c *Conn) far() bool {
-	return time.Duration(c.floor.Load()) >= farRTT || c.wr.pace.base > 0
+	return max(time.Duration(c.floor.Load()), c.path()) >= farRTT || c.wr.pace.base > 0
 }
 
 // notice notes a round trip that TCP has measured, if it has.
@@ -197,6 +198,7 @@ func (c *Conn) greet() {
 	if err := c.ep.GetSockOpt(&info); err == nil {
 		c.notice(info.RTT)
 	}
+	c.noticeSpread()
 }
 
 // awaitTurn waits until n bytes may be written at the stream's pace. Callers hold c.wr.mu.
@@ -220,6 +222,7 @@ func (c *Conn) awaitSpace() {
 	}
 	so := c.ep.SocketOptions()
 	size := int(so.GetSendBufferSize())
+	c.wr.pace.path = c.path()
 	want := c.wr.pace.step(time.Now(), c.sent.Load(), size, max(int(int32(info.SndCwnd)), 0)*mss, info.RTT, info.CcState == tcpip.Open)
 	if want = min(want, c.stack.budget.bufferLimit()); want != size {
 		so.SetSendBufferSize(int64(want), true) // with notification: ends gVisor's own tuning

@@ -44,6 +44,7 @@ func (c *Conn) tend() {
 		return // RTO 0: not connected yet
 	}
 	c.notice(info.RTT)
+	c.noticeSpread()
 	if !stalled(info.SndCwnd) {
 		return
 	}

@@ -1,0 +1,417 @@
+package session
+
+import (
+	"container/heap"
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A simPath is one direction of a route: a bottleneck with a queue, and a delay.
+type simPath struct {
+	rate        float64 // bytes/s; 0: nothing gets through
+	delay       time.Duration
+	queue       int // bytes that may wait
+	loss        float64
+	free        time.Duration
+	dropped     int
+	worst       time.Duration // longest wait in the queue since the last look
+	carried     int
+	jitterEvery time.Duration // the far end stands still for as long as jitter at this pace
+	jitter      time.Duration
+}
+
+func (p *simPath) admit(now time.Duration, n int, rng *rand.Rand) (time.Duration, bool) {
+	if p.rate == 0 {
+		return 0, false
+	}
+	p.free = max(p.free, now)
+	if wait := p.free - now; int(wait.Seconds()*p.rate)+n > p.queue || rng.Float64() < p.loss {
+		p.dropped++
+		return 0, false
+	} else {
+		p.worst = max(p.worst, wait)
+	}
+	p.free += time.Duration(float64(n) / p.rate * float64(time.Second))
+	p.carried += n
+	at := p.free + p.delay
+	if p.jitterEvery > 0 {
+		if since := at % p.jitterEvery; since < p.jitter {
+			at += p.jitter - since
+		}
+	}
+	return at, true
+}
+
+type simEvent struct {
+	at time.Duration
+	n  int
+	f  func()
+}
+
+type simHeap []simEvent
+
+func (h simHeap) Len() int { return len(h) }
+func (h simHeap) Less(i, j int) bool {
+	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].n < h[j].n
+}
+func (h simHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *simHeap) Push(x any)   { *h = append(*h, x.(simEvent)) }
+func (h *simHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}
+
+const (
+	simPacket  = 1343
+	simUnit    = 3 // packets that TCP counts as one
+	simSegment = 44
+)
+
+// A muxSim is one mux session that carries one TCP stream: sender, lanes, paths,
+// resequencer, TCP's receiver, and acknowledgements that come back on the quickest path.
+type muxSim struct {
+	t      testing.TB
+	rng    *rand.Rand
+	now    time.Duration
+	events simHeap
+	n      int
+
+	paths []*simPath
+	back  []time.Duration
+	lanes lanes
+	queue muxQueue
+	seq   uint32
+	re    resequencer
+	held  atomic.Int64
+	in    []simIn
+	armed time.Duration
+	most  time.Duration // longest that a packet waited in the resequencer, sampled by its deadline
+
+	// TCP.
+	cwnd, ssthresh float64 // packets
+	next           int     // packet never sent before
+	una            int
+	got            map[int]bool
+	edge           int // receiver: all before have come
+	sentAt         map[int]time.Duration
+	flight         int
+	resend         []int
+	lastAcked      time.Duration // when the latest acknowledged packet was sent
+	recover        int
+	wmax, tmax     float64
+	srtt, base     time.Duration
+	limit          float64 // packets under way at most, as netstack's pacer has it
+	goodput        int
+	losses         int
+	lateness       int
+}
+
+type simIn struct {
+	packets, bytes uint64
+	seq            uint32
+	any            bool
+	at, told       time.Duration
+	since          int
+}
+
+func newMuxSim(t testing.TB, limit float64, paths ...*simPath) *muxSim {
+	s := &muxSim{
+		t: t, rng: rand.New(rand.NewPCG(1, 2)), paths: paths, in: make([]simIn, len(paths)),
+		cwnd: 30, ssthresh: 1e9, got: map[int]bool{}, sentAt: map[int]time.Duration{}, limit: limit,
+	}
+	s.re.budget, s.re.hold, s.re.live = &s.held, 60*time.Millisecond, len(paths)
+	s.now = time.Second
+	for _, p := range paths {
+		l := &lane{usable: true}
+		l.start(s.now, 2*p.delay)
+		s.lanes = append(s.lanes, l)
+	}
+	return s
+}
+
+func (s *muxSim) at(t time.Duration, f func()) {
+	s.n++
+	heap.Push(&s.events, simEvent{max(t, s.now), s.n, f})
+}
+
+func (s *muxSim) run(d time.Duration) {
+	end := s.now + d
+	for len(s.events) > 0 && s.events[0].at <= end {
+		e := heap.Pop(&s.events).(simEvent)
+		s.now = e.at
+		e.f()
+	}
+	s.now = end
+}
+
+func (s *muxSim) begin() {
+	var tick func()
+	tick = func() {
+		s.lanes.measure()
+		s.lanes.judge(s.now)
+		for i, l := range s.lanes {
+			if l.silent(s.now) && s.paths[i].rate > 0 {
+				l.revive(s.now)
+			}
+		}
+		s.rto()
+		s.tcpSend()
+		s.pump()
+		s.at(s.now+50*time.Millisecond, tick)
+	}
+	s.at(s.now, tick)
+}
+
+// tcpSend hands down what the window allows.
+func (s *muxSim) tcpSend() {
+	hdr := make([]byte, 32)
+	for {
+		room := int(min(s.cwnd, s.limit)) - s.flight
+		if room < simUnit {
+			return
+		}
+		first, n := s.next, min(room, simSegment)
+		if len(s.resend) > 0 {
+			first, n = s.resend[0], 1
+			s.resend = s.resend[1:]
+			if s.got[first] {
+				continue
+			}
+		} else {
+			s.next += n
+		}
+		for i := range n {
+			s.sentAt[first+i] = s.now
+		}
+		s.flight += n
+		binary.BigEndian.PutUint32(hdr[4:], uint32(first))
+		if !s.queue.push(s.now, hdr, [][]byte{make([]byte, n*simPacket)}, n*simPacket, 4<<20) {
+			s.lateness++ // lost at once; TCP finds out
+		}
+		s.pump()
+	}
+}
+
+// pump sends what the pacers allow.
+func (s *muxSim) pump() {
+	for {
+		seg := s.queue.first()
+		if seg == nil {
+			s.lanes.empty(s.now)
+			return
+		}
+		skew, trip := s.lanes.skew(s.now)
+		if s.queue.shed(s.now, max(20*time.Millisecond, skew+trip/2), simPacket) {
+			continue
+		}
+		l, wait := s.lanes.pick(s.now, s.queue.bytes)
+		if l == nil {
+			if wait != never && (s.armed <= s.now || s.now+wait < s.armed) {
+				s.armed = s.now + wait
+				// A timer is late by up to a millisecond.
+				s.at(s.armed+time.Duration(s.rng.IntN(1000))*time.Microsecond, s.pump)
+			}
+			return
+		}
+		n := min(max(1, l.quantum()/simPacket), (seg.total-seg.done)/simPacket)
+		first := int(binary.BigEndian.Uint32(seg.hdr[4:])) + seg.done/simPacket
+		s.queue.skip(n * simPacket)
+		l.sent(s.now, s.seq, n, n*simPacket)
+		i := 0
+		for k, o := range s.lanes {
+			if o == l {
+				i = k
+			}
+		}
+		for k := range n {
+			if due, ok := s.paths[i].admit(s.now, simPacket, s.rng); ok {
+				seq := s.seq + uint32(k)
+				s.at(due, func() { s.arrive(i, seq, first+k) })
+			}
+		}
+		s.seq += uint32(n)
+	}
+}
+
+func (s *muxSim) arrive(i int, seq uint32, p int) {
+	in := &s.in[i]
+	in.packets++
+	in.bytes += simPacket
+	in.since++
+	if !in.any || int32(seq-in.seq) > 0 {
+		in.seq, in.any, in.at = seq, true, s.now
+	}
+	if d := s.now - in.told; d >= 4*time.Millisecond && in.since >= 16 || d >= 25*time.Millisecond {
+		s.report(i)
+	}
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(p))
+	if s.re.add(s.now, uint64(i+1), seq, b[:]) {
+		s.tcpReceive(p)
+	}
+	s.drain()
+}
+
+func (s *muxSim) drain() {
+	for b, ok := s.re.next(s.now); ok; b, ok = s.re.next(s.now) {
+		s.tcpReceive(int(binary.BigEndian.Uint64(b)))
+	}
+	s.re.free()
+	if d, ok := s.re.deadline(); ok {
+		s.at(d, func() {
+			if at, ok := s.re.deadline(); ok && at <= s.now {
+				s.drain()
+			}
+		})
+	}
+}
+
+func (s *muxSim) report(i int) {
+	in := &s.in[i]
+	in.since, in.told = 0, s.now
+	rep := muxReport{seq: in.seq, held: s.now - in.at, at: in.at + 100*time.Hour, packets: in.packets, bytes: in.bytes}
+	s.at(s.now+s.paths[i].delay, func() {
+		s.lanes[i].report(s.now, rep)
+		s.lanes.measure()
+		s.pump()
+	})
+}
+
+func (s *muxSim) tcpReceive(p int) {
+	if !s.got[p] {
+		s.got[p] = true
+	}
+	for s.got[s.edge] {
+		s.edge++
+	}
+	back := s.paths[0].delay
+	for _, q := range s.paths {
+		back = min(back, q.delay)
+	}
+	edge := s.edge
+	s.at(s.now+back, func() { s.ack(edge, p) })
+}
+
+func (s *muxSim) ack(edge, p int) {
+	sent, ok := s.sentAt[p]
+	if ok {
+		rtt := s.now - sent
+		if s.base == 0 || rtt < s.base {
+			s.base = rtt
+		}
+		s.srtt = rtt
+		delete(s.sentAt, p)
+		s.flight--
+		s.goodput++
+		s.lastAcked = max(s.lastAcked, sent)
+		s.grow()
+	}
+	for s.una < edge {
+		s.una++
+	}
+	// RACK: what was sent a quarter of a round trip before what has arrived is lost.
+	lost := 0
+	for q := s.una; q < s.next && q < s.una+2*simSegment; q++ {
+		at, ok := s.sentAt[q]
+		if ok && s.lastAcked-at > s.base/4 {
+			delete(s.sentAt, q)
+			s.flight--
+			s.resend = append(s.resend, q)
+			lost++
+			if q >= s.recover {
+				s.recover = s.next
+				s.losses++
+				s.wmax, s.tmax = s.cwnd, s.now.Seconds()
+				s.cwnd = max(s.cwnd*0.7, 6)
+				s.ssthresh = s.cwnd
+			}
+		}
+	}
+	s.tcpSend()
+}
+
+func (s *muxSim) rto() {
+	for q := s.una; q < s.una+1 && q < s.next; q++ {
+		if at, ok := s.sentAt[q]; ok && s.now-at > 2*s.srtt+300*time.Millisecond {
+			for p := s.una; p < s.next; p++ {
+				if _, ok := s.sentAt[p]; ok {
+					delete(s.sentAt, p)
+					s.flight--
+					s.resend = append(s.resend, p)
+				}
+			}
+			s.losses++
+			s.ssthresh, s.cwnd, s.recover = max(s.cwnd*0.7, 6), 30, s.next
+		}
+	}
+}
+
+func (s *muxSim) grow() {
+	if s.cwnd < s.ssthresh {
+		s.cwnd++
+		return
+	}
+	w, t := s.wmax/simUnit, s.now.Seconds()-s.tmax
+	k := math.Cbrt(w * 0.3 / 0.4)
+	target := (0.4*math.Pow(t-k, 3) + w) * simUnit
+	if target > s.cwnd {
+		s.cwnd += min((target-s.cwnd)/s.cwnd, 0.5)
+	}
+}
+
+// TestMuxSim runs one stream over two simulated paths.
+func TestMuxSim(t *testing.T) {
+	const mbit = 1e6 / 8
+	ms := time.Millisecond
+	tests := []struct {
+		name  string
+		paths []simPath
+		limit float64 // times what the paths hold
+		want  float64
+	}{
+		{"20 ms apart", []simPath{{rate: 200 * mbit, delay: 1 * ms, queue: 50e3 * 25}, {rate: 200 * mbit, delay: 11 * ms, queue: 50e3 * 25}}, 1.25, 0.9},
+		{"20 ms apart, far", []simPath{{rate: 200 * mbit, delay: 10 * ms, queue: 50e3 * 25}, {rate: 200 * mbit, delay: 20 * ms, queue: 50e3 * 25}}, 1.25, 0.9},
+		{"short queues", []simPath{{rate: 200 * mbit, delay: 10 * ms, queue: 250e3}, {rate: 200 * mbit, delay: 20 * ms, queue: 250e3}}, 1.25, 0.85},
+		{"uneven", []simPath{{rate: 20 * mbit, delay: 5 * ms, queue: 500e3}, {rate: 100 * mbit, delay: 40 * ms, queue: 500e3}}, 1.25, 0.85},
+		{"no limit", []simPath{{rate: 200 * mbit, delay: 1 * ms, queue: 50e3 * 25}, {rate: 200 * mbit, delay: 11 * ms, queue: 50e3 * 25}}, 100, 0.85},
+		{"stalls", []simPath{{rate: 200 * mbit, delay: 1 * ms, queue: 50e3 * 25, jitter: 8 * ms, jitterEvery: 50 * ms}, {rate: 200 * mbit, delay: 11 * ms, queue: 50e3 * 25, jitter: 8 * ms, jitterEvery: 70 * ms}}, 1.25, 0.8},
+		{"useless", []simPath{{rate: 200 * mbit, delay: 5 * ms, queue: 50e3 * 25}, {rate: 1 * mbit, delay: 200 * ms, queue: 100e3}}, 1.25, 0.9},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			sum, trip := 0.0, time.Duration(0)
+			var paths []*simPath
+			for _, p := range tt.paths {
+				sum += p.rate
+				trip = max(trip, 2*p.delay)
+				paths = append(paths, &p)
+			}
+			s := newMuxSim(t, tt.limit*sum*trip.Seconds()/simPacket, paths...)
+			s.begin()
+			for i := range 8 {
+				before := s.goodput
+				s.run(time.Second)
+				t.Logf("%d s: %.0f Mbit/s, cwnd %.0f, limit %.0f, queue %d, losses %d, shed %d, reseq late %d lost %d", i+1,
+					float64((s.goodput-before)*simPacket)/mbit, s.cwnd, s.limit, s.queue.bytes, s.losses, s.lateness, s.re.late, s.re.lost)
+				for k, l := range s.lanes {
+					p := s.paths[k]
+					t.Logf("   lane %d: carried %.0f, rate %.0f, bw %.0f, queue %v, worst %v, dropped %d, trip %v, full %v, phase %d, probe %.2f", k, float64(p.carried)/mbit, l.rate/mbit, l.bandwidth()/mbit, l.queue, p.worst, p.dropped, l.trip.get(), l.full, l.phase, l.probe)
+					p.worst, p.carried = 0, 0
+				}
+			}
+			before := s.goodput
+			s.run(4 * time.Second)
+			got := float64((s.goodput-before)*simPacket) / 4 / sum
+			t.Logf("ratio %.3f", got)
+			if got < tt.want {
+				t.Errorf("%.3f of the paths' rate, want %.2f", got, tt.want)
+			}
+		})
+	}
+}
