@@ -2,11 +2,15 @@ package transport
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"net"
 	"net/netip"
+	"sync"
 	"time"
 
-	"github.com/skyminer/skywire/controlplane/deployment"
+	"github.com/rs/zerolog"
+
+	"github.com/skyminer/skywire/controlplane/transport/ice"
 	"github.com/skyminer/skywire/dataplane/cipher"
 	"github.com/skyminer/skywire/dataplane/link"
 )
@@ -15,9 +19,48 @@ import (
 //
 // It comes before the link engine, whose configuration names its HandleSTUN and OnLink,
 // is given engine and streams by Attach, and works while Run runs.
-type Manager struct{ cfg Config }
+type Manager struct {
+	cfg       Config
+	pk        cipher.PubKey
+	log       zerolog.Logger
+	hub       *ice.Hub
+	reflector *ice.Reflector
+	offers    *limiter
+	settles   *limiter
+	resolver  resolver
 
-var errNotYet = errors.New("transport: not yet")
+	// Set by Attach, before Run.
+	plane    plane
+	overlay  Overlay
+	carriers []carrier
+
+	members []*member // as cfg.Members
+
+	life context.Context // of what Run has started
+	stop context.CancelFunc
+
+	mu         sync.Mutex
+	running    bool
+	ended      bool
+	wg         sync.WaitGroup
+	settings   Settings
+	news       chan struct{} // closed, and replaced, whenever something below changes
+	transports map[key]*transport
+	attempts   map[cipher.PubKey]*attempt
+	punches    map[cipher.PubKey]*punch
+	wants      map[want]*wanted
+}
+
+// A key names a transport of ours.
+type key struct {
+	pk  cipher.PubKey
+	typ link.Type
+}
+
+// A resolver turns names into addresses; *net.Resolver is one.
+type resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
 
 // New returns a Manager.
 //
@@ -26,61 +69,131 @@ func New(cfg Config) (*Manager, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Manager{cfg: cfg}, nil
+	pk, err := cfg.SecKey.PubKey()
+	if err != nil {
+		return nil, fmt.Errorf("transport: secret key: %w", err)
+	}
+	m := &Manager{
+		cfg: cfg, pk: pk, log: cfg.Log, resolver: net.DefaultResolver,
+		offers: newLimiter(10, 2*time.Second), settles: newLimiter(32, time.Second),
+		news:       make(chan struct{}),
+		transports: map[key]*transport{}, attempts: map[cipher.PubKey]*attempt{},
+		punches: map[cipher.PubKey]*punch{}, wants: map[want]*wanted{},
+	}
+	m.life, m.stop = context.WithCancel(context.Background())
+	var servers []string
+	for _, c := range cfg.Members {
+		m.members = append(m.members, newMember(m, c))
+		servers = append(servers, c.STUN...)
+		if c.Dmsg != nil {
+			m.carriers = append(m.carriers, client{c.Dmsg})
+		}
+	}
+	m.hub = ice.NewHub(writer{m})
+	m.reflector = ice.NewReflector(m.hub, servers, m.resolver)
+	m.apply(cfg.Settings)
+	return m, nil
 }
+
+// writer is the engine's socket, which comes after the Hub.
+type writer struct{ m *Manager }
+
+func (w writer) WriteSTUN(b []byte, to netip.AddrPort) error { return w.m.plane.WriteSTUN(b, to) }
 
 // Attach gives the Manager its links and streams. It is called once, before Run.
-func (m *Manager) Attach(links Links, overlay Overlay) {}
-
-// HandleSTUN is for link.Config.STUN: it takes a datagram, borrowed until it returns.
-func (m *Manager) HandleSTUN(datagram []byte, from netip.AddrPort) {}
-
-// OnLink is for link.Config.OnLink.
-func (m *Manager) OnLink(l *link.Link, up bool, why error) {}
-
-// Run keeps the transports until ctx ends; it then takes them out of the deployments, which
-// it gives two seconds, and returns nil.
-func (m *Manager) Run(ctx context.Context) error { <-ctx.Done(); return nil }
-
-// Apply replaces the settings.
-func (m *Manager) Apply(s Settings) error { return errNotYet }
-
-// Ensure returns nil when there is a link to pk that is up, whatever its type. Where there
-// is none, STCPR and SUDPH are tried at the same time, and a link over dmsg a little later;
-// a dmsg link is given up for a direct one as soon as there is one. It takes 10 s at the
-// most.
-//
-// Errors: *EnsureError, which is an ErrNoWay; ErrSelf; ErrClosed; ctx's.
-func (m *Manager) Ensure(ctx context.Context, pk cipher.PubKey) error { return errNotYet }
-
-// Add sets up a transport of that type, "" for whatever works, as Ensure does, and waits
-// for it.
-//
-// Errors: those of Ensure; ErrExists, ErrType. A persistent one is kept whatever the
-// error, unless that is ErrExists, ErrType or ErrSelf.
-func (m *Manager) Add(ctx context.Context, pk cipher.PubKey, typ string, o Options) (Info, error) {
-	return Info{}, errNotYet
+func (m *Manager) Attach(links Links, overlay Overlay) {
+	m.plane, m.overlay = engine{links}, overlay
 }
 
-// Remove ends a transport, and takes it out of the deployments.
-//
-// Errors: ErrNotFound.
-func (m *Manager) Remove(id deployment.TransportID) error { return errNotYet }
+// HandleSTUN is for link.Config.STUN: it takes a datagram, borrowed until it returns.
+func (m *Manager) HandleSTUN(datagram []byte, from netip.AddrPort) { m.hub.Handle(datagram, from) }
 
-// RemovePeer ends the transports of that type to pk, all of them if typ is "".
-//
-// Errors: ErrNotFound.
-func (m *Manager) RemovePeer(pk cipher.PubKey, typ string) error { return errNotYet }
+// OnLink is for link.Config.OnLink.
+func (m *Manager) OnLink(l *link.Link, up bool, why error) {
+	m.linkChanged(key{l.Peer(), l.Type()}, l.Info().Outbound, up, why)
+}
 
-// List returns the transports, by key and type.
-func (m *Manager) List() []Info { return nil }
+// Run keeps the transports until ctx ends; it then takes them out of the deployments, which
+// it gives two seconds, and returns nil. The links stay; they are the engine's.
+func (m *Manager) Run(ctx context.Context) error {
+	closers := m.listen()
+	m.mu.Lock()
+	m.running = true
+	m.mu.Unlock()
+	m.start(m.keep)
+	m.start(func() { m.watch(m.life) })
+	m.start(func() { _, _ = m.reflector.Mapped(m.life) }) // the first offer need not wait for it
+	for _, d := range m.members {
+		m.start(func() { d.register(m.life) })
+		m.start(func() { d.bind(m.life) })
+		m.start(func() { d.automate(m.life) })
+	}
+	<-ctx.Done()
+	m.mu.Lock()
+	m.running, m.ended = false, true
+	m.mu.Unlock()
+	for _, c := range closers {
+		c()
+	}
+	m.stop()
+	m.reflector.Close()
+	m.wg.Wait()
+	m.farewell()
+	return nil
+}
 
-// Members says how the visor stands with its deployments.
-func (m *Manager) Members() []MemberInfo { return nil }
+// listen opens what others call, and returns what closes it.
+func (m *Manager) listen() (closers []func()) {
+	for _, c := range m.carriers {
+		l, err := c.listen(SignalPort)
+		if err != nil {
+			m.log.Error().Err(err).Msg("no offers of SUDPH links are taken")
+			continue
+		}
+		m.start(func() { m.serveSignals(l) })
+		closers = append(closers, func() { l.Close() })
+	}
+	if m.overlay == nil {
+		return closers
+	}
+	l, err := m.overlay.Listen(SettlePort)
+	if err != nil {
+		m.log.Error().Err(err).Msg("transports that others open are not registered")
+		return closers
+	}
+	return append(closers, m.serveSettlements(l))
+}
+
+// start runs f in a goroutine that Run waits for. It reports false, and does not run f,
+// once Run is over.
+func (m *Manager) start(f func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ended {
+		return false
+	}
+	m.wg.Go(f)
+	return true
+}
+
+// shout wakes all who wait for news. mu is held.
+func (m *Manager) shout() {
+	close(m.news)
+	m.news = make(chan struct{})
+}
+
+// accepts reports whether pk may learn our addresses.
+func (m *Manager) accepts(pk cipher.PubKey) bool { return m.cfg.Accept == nil || m.cfg.Accept(pk) }
 
 // Reach asks the STUN servers how the visor is seen from outside. It takes 2 s at the most.
-func (m *Manager) Reach(ctx context.Context) Reach { return Reach{NAT: NATUnknown} }
-
-// NetworkChanged has everything looked at now: links, relays, addresses, registrations. The
-// Manager does so itself when the system tells of a change.
-func (m *Manager) NetworkChanged(within time.Duration) {}
+func (m *Manager) Reach(ctx context.Context) Reach {
+	if m.plane == nil || !m.plane.udp().IsValid() {
+		return Reach{NAT: NATUnknown, Err: "this visor does not use UDP"}
+	}
+	kind, mapped, err := m.reflector.NAT(ctx)
+	r := Reach{NAT: kind, Mapped: mapped}
+	if err != nil {
+		r.Err = err.Error()
+	}
+	return r
+}
