@@ -40,12 +40,14 @@ func Refuse(rc *fasthttp.RequestCtx, status int, code, text string) {
 }
 
 // JSON answers with v, which must be something that JSON can say.
-func JSON(rc *fasthttp.RequestCtx, status int, v any) {
+func JSON(rc *fasthttp.RequestCtx, status int, v any) { Raw(rc, status, encode(v)) }
+
+func encode(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
 		panic("httpd: " + err.Error())
 	}
-	Raw(rc, status, b)
+	return b
 }
 
 // Raw answers with body, which is JSON, and keeps it.

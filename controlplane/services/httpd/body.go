@@ -54,6 +54,10 @@ func (b *Body) Send(rc *fasthttp.RequestCtx) {
 	Tagged(rc, b.packed, b.packedETag)
 }
 
+// Send answers with v, which must be something that JSON can say, as a Body that is
+// sent once.
+func Send(rc *fasthttp.RequestCtx, v any) { NewBody(encode(v)).Send(rc) }
+
 // pack compresses b. Writing to memory does not fail.
 func pack(b []byte) []byte {
 	var out bytes.Buffer

@@ -1,0 +1,169 @@
+// Package uptimetracker counts for how long visors are up: by the slot of 5 minutes,
+// by the day of UTC, kept for years.
+package uptimetracker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/skyminer/skywire/controlplane/deployment"
+	"github.com/skyminer/skywire/controlplane/httpauth"
+	"github.com/skyminer/skywire/controlplane/services/httpd"
+	"github.com/skyminer/skywire/controlplane/services/seat"
+	"github.com/skyminer/skywire/controlplane/store"
+	"github.com/skyminer/skywire/dataplane/cipher"
+)
+
+// Prefix is the namespace in the store: ut/<2006-01>/<66 hex digits>.
+const Prefix = "ut/"
+
+func prefixOf(m month) string { return Prefix + m.String() + "/" }
+
+// A Locator says where on earth an address is, nil if it does not know. It may be
+// called concurrently.
+type Locator interface {
+	Locate(a netip.Addr) *deployment.Geo
+}
+
+// Options say how an uptime tracker behaves. Start from DefaultOptions.
+type Options struct {
+	Verifier *httpauth.Verifier
+	Geo      Locator       // nil: the map stays empty
+	Keep     time.Duration // how long the record of a month is kept after its last change
+	// Fresh is how old the lists that are given out may be.
+	Fresh time.Duration
+	// KeyRate and KeyBurst limit the updates of one key, per second; 0: no limit.
+	KeyRate  float64
+	KeyBurst int
+	Now      func() time.Time
+	Log      zerolog.Logger
+}
+
+// DefaultOptions returns what suits a public network; it lacks a Verifier.
+func DefaultOptions() Options {
+	return Options{Keep: 2 * 365 * 24 * time.Hour, Fresh: 30 * time.Second, KeyRate: 0.1, KeyBurst: 20, Now: time.Now, Log: zerolog.Nop()}
+}
+
+// Validate reports every fault of o.
+func (o Options) Validate() error {
+	var errs []error
+	if o.Verifier == nil {
+		errs = append(errs, errors.New("no verifier of requests"))
+	}
+	if o.Keep < 32*24*time.Hour || o.Keep > store.MaxTTL {
+		errs = append(errs, fmt.Errorf("records are kept for %v; want a month to %v", o.Keep, store.MaxTTL))
+	}
+	if o.Now == nil {
+		errs = append(errs, errors.New("no clock"))
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("uptimetracker: options: %w", errors.Join(errs...))
+	}
+	return nil
+}
+
+// A Service is an uptime tracker over a store. All methods may be called
+// concurrently.
+type Service struct {
+	o    Options
+	st   store.Store
+	keys *httpd.Limiter // updates, by key
+
+	mu     sync.Mutex
+	months map[month]*list
+}
+
+var (
+	_ httpd.Service       = (*Service)(nil)
+	_ httpd.MetricsWriter = (*Service)(nil)
+)
+
+// New returns an uptime tracker over st, which the caller closes after Run has ended.
+func New(st store.Store, o Options) (*Service, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	return &Service{o: o, st: st, keys: httpd.NewLimiter(o.KeyRate, o.KeyBurst, o.Now()), months: make(map[month]*list)}, nil
+}
+
+// Run implements httpd.Service.
+func (s *Service) Run(ctx context.Context, ready func()) error {
+	ready()
+	<-ctx.Done()
+	return nil
+}
+
+// updateTries is how often an update that met another one begins again.
+const updateTries = 4
+
+// update notes that pk, at from (not valid: over dmsg), is up.
+func (s *Service) update(ctx context.Context, pk cipher.PubKey, from netip.Addr, in deployment.Instance, version string) error {
+	now := s.o.Now()
+	if !s.keys.Allow(httpd.Source(pk), now) {
+		return deployment.ErrRate
+	}
+	key := prefixOf(monthOf(now)) + pk.String()
+	for try := 1; ; try++ {
+		r := &record{}
+		it, err := s.st.Get(ctx, key)
+		switch {
+		case err == nil:
+			if r, err = decode(it.Value); err != nil {
+				return err
+			}
+		case !errors.Is(err, store.ErrNotFound):
+			return err
+		}
+		held := r.Seat
+		if !r.isOn(now) {
+			held = seat.Seat{} // who was silent for so long has left
+		}
+		took, err := held.Take(in, seat.Class(from))
+		if err != nil {
+			return err
+		}
+		changed := r.Seat != took || version != "" && r.Version != version
+		if r.Seat = took; version != "" {
+			r.Version = version
+		}
+		if !r.mark(now) && !changed {
+			return nil
+		}
+		if from.IsValid() && s.o.Geo != nil {
+			r.Geo = s.o.Geo.Locate(from)
+		}
+		b, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		_, err = s.st.Put(ctx, key, b, s.o.Keep, store.IfVersion(it.Version))
+		if err == nil || !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		if try == updateTries {
+			return deployment.ErrConflict.With("others update this key at the same time")
+		}
+	}
+}
+
+// WriteMetrics implements httpd.MetricsWriter.
+func (s *Service) WriteMetrics(w io.Writer) {
+	now := s.o.Now()
+	on, n := 0, 0
+	if records, err := s.load(context.Background(), monthOf(now)); err == nil {
+		for _, r := range records {
+			if n++; r.isOn(now) {
+				on++
+			}
+		}
+	}
+	fmt.Fprintf(w, "skywire_ut_visors %d\nskywire_ut_visors_on %d\n", n, on)
+}
