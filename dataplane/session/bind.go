@@ -87,6 +87,8 @@ func (s *Session) bound(r *route, ep *epoch, id uint32) bool {
 	r.acked = r.next
 	if r.direct == nil {
 		r.send.Store(r.next)
+		r.begin()
+		s.reschedule()
 	}
 	return true
 }

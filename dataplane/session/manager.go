@@ -72,8 +72,8 @@ type Manager struct {
 	reassembly atomic.Int64 // bytes in all reassemblers
 	// resequencing counts those in all resequencers.
 	resequencing atomic.Int64
-	drops      drops
-	hurryLink  func(peer cipher.PubKey, typ link.Type) // the engine's Hurry
+	drops        drops
+	hurryLink    func(peer cipher.PubKey, typ link.Type) // the engine's Hurry
 
 	mu       sync.RWMutex // guards the rest; before Session.mu
 	sessions map[end]*Session

@@ -194,7 +194,8 @@ type recorder struct {
 	more  chan struct{}
 
 	mu      sync.Mutex
-	got     [][]byte // proto ‖ payload
+	reply   func(*Session) // if not nil, called from Deliver
+	got     [][]byte       // proto ‖ payload
 	packets int
 	bytes   int
 	ups     int
@@ -203,8 +204,11 @@ type recorder struct {
 
 func newRecorder(quiet bool) *recorder { return &recorder{quiet: quiet, more: make(chan struct{}, 1)} }
 
-func (r *recorder) Deliver(_ *Session, proto uint8, payloads [][]byte) {
+func (r *recorder) Deliver(from *Session, proto uint8, payloads [][]byte) {
 	r.mu.Lock()
+	if r.reply != nil {
+		r.reply(from)
+	}
 	for _, p := range payloads {
 		r.packets++
 		r.bytes += len(p)

@@ -40,9 +40,9 @@ func TestRouteIDsAreForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	here := &route{s: s, id: 5}
+	here := &route{s: s, id: 5, egress: new(forward.Egress)}
 	s.ids, s.routes = routeIDs{5: true, 6: true}, []*route{here}
-	coming := &route{s: s, id: s.routeID()}
+	coming := &route{s: s, id: s.routeID(), egress: new(forward.Egress)}
 	keys := newKeys(1, here)
 	s.ring.InstallInitiator(keys, ns(n.links.Now()))
 	s.adopt(keys)
@@ -63,11 +63,11 @@ func TestRouteAddedDuringRekey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := &route{s: s, id: 1}
+	first := &route{s: s, id: 1, egress: new(forward.Egress)}
 	old, fresh := newKeys(1, first), newKeys(2, first)
 	now := ns(n.links.Now())
 	s.ring.InstallInitiator(old, now)
-	r := &route{s: s, id: 2}
+	r := &route{s: s, id: 2, egress: new(forward.Egress)}
 	s.mu.Lock()
 	added := make(chan struct{})
 	go func() { s.add(r); close(added) }()

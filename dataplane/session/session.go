@@ -119,8 +119,10 @@ func (s *Session) adopt(ep *epoch) {
 		r.prepare(ep)
 		if r.direct == nil && r == ep.User.first {
 			r.send.Store(r.next)
+			r.begin()
 		}
 	}
+	s.reschedule() // what has just come may want an answer at once
 }
 
 // prepare gives the route a number space under ep and has it bound. Session.mu is
@@ -129,6 +131,16 @@ func (r *route) prepare(ep *epoch) {
 	if r.next == nil || r.next.epoch != ep {
 		r.next = &sendState{epoch: ep, id: r.id}
 		r.bindAt, r.bindTry = 0, 0
+	}
+}
+
+// begin makes a route good that has got its keys: the peer has just been heard on it.
+// Session.mu is held.
+func (r *route) begin() {
+	if l := r.link(); l != nil && r.health.state == StateWaiting {
+		r.health.reset(r.traffic())
+		r.health.state = StateUp
+		r.search.restart(l.MTU())
 	}
 }
 

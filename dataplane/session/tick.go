@@ -205,10 +205,7 @@ func (s *Session) tickRoute(r *route, now time.Duration, due *[]errand) (busy bo
 			return true
 		}
 	}
-	if r.health.state == StateWaiting {
-		r.health.reset(r.traffic())
-		r.search.restart(l.MTU())
-	}
+	r.begin()
 	if r.direct != nil {
 		if rtt := l.RTT(); rtt > 0 {
 			r.health.rtt = rtt // the link measures it anyway
