@@ -7,10 +7,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
+
+// NoRelay is the flag of skysvc for a deployment whose relays run elsewhere.
+const NoRelay = "--relay-addr="
 
 // A Deployment is a running "skysvc all".
 type Deployment struct {
@@ -21,7 +25,8 @@ type Deployment struct {
 
 // Deploy runs a deployment at a place that others reach, keeps its data in dir, and
 // returns when its bootstrap answers. Where there is a network namespace, it has the
-// ports that are its defaults, on loopback free ones. flags go to skysvc.
+// ports that are its defaults, on loopback free ones. flags go to skysvc; NoRelay is
+// one.
 func Deploy(ctx context.Context, place Place, bin, dir string, flags ...string) (*Deployment, error) {
 	var addrs [3]string // of HTTP, STUN, relay
 	for i, port := range []string{"9080", "3478", "8081"} {
@@ -33,10 +38,10 @@ func Deploy(ctx context.Context, place Place, bin, dir string, flags ...string) 
 			}
 		}
 	}
-	args := append([]string{
-		"all", "--dir", dir, "--public-host", place.Host,
-		"--addr", addrs[0], "--stun-addr", addrs[1], "--relay-addr", addrs[2],
-	}, flags...)
+	args := append([]string{"all", "--dir", dir, "--public-host", place.Host, "--addr", addrs[0], "--stun-addr", addrs[1]}, flags...)
+	if !slices.Contains(flags, NoRelay) {
+		args = append(args, "--relay-addr", addrs[2])
+	}
 	d := &Deployment{Program: newProgram(place, bin, dir, "skysvc", args...), URL: "http://" + addrs[0]}
 	return d, d.Restart(ctx)
 }

@@ -41,13 +41,27 @@ func Start(ctx context.Context, place Place, bin, dir string, edit func(*config.
 	c := config.Default()
 	c.SecretKeyFile = config.KeyFileName
 	c.ListenUDP, c.ListenTCP = place.Listen, place.Listen
-	return run(ctx, place, bin, dir, c, edit)
+	v, err := newVisor(place, bin, dir, c, edit)
+	if err != nil {
+		return nil, err
+	}
+	return v, v.Restart(ctx)
 }
 
-// Join has skyctl make a key and a configuration in dir that name the deployments with
-// these bootstrap URLs, runs skyvisor, and returns when it answers. edit, if not nil,
-// changes the configuration.
+// Join is Prepare and Restart: a visor that runs in the deployments with these bootstrap
+// URLs.
 func Join(ctx context.Context, place Place, bin, dir string, deployments []string, edit func(*config.Config)) (*Visor, error) {
+	v, err := Prepare(ctx, place, bin, dir, deployments, edit)
+	if err != nil {
+		return nil, err
+	}
+	return v, v.Restart(ctx)
+}
+
+// Prepare has skyctl make a key, if there is none, and a configuration in dir that names
+// the deployments with these bootstrap URLs. edit, if not nil, changes the configuration.
+// Restart runs the visor.
+func Prepare(ctx context.Context, place Place, bin, dir string, deployments []string, edit func(*config.Config)) (*Visor, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -70,11 +84,11 @@ func Join(ctx context.Context, place Place, bin, dir string, deployments []strin
 		return nil, err
 	}
 	c.ListenUDP, c.ListenTCP = place.Listen, place.Listen
-	return run(ctx, place, bin, dir, c, edit)
+	return newVisor(place, bin, dir, c, edit)
 }
 
-// run saves a configuration and runs a visor with it.
-func run(ctx context.Context, place Place, bin, dir string, c config.Config, edit func(*config.Config)) (*Visor, error) {
+// newVisor saves a configuration and returns a visor that does not run yet.
+func newVisor(place Place, bin, dir string, c config.Config, edit func(*config.Config)) (*Visor, error) {
 	if edit != nil {
 		edit(&c)
 	}
@@ -90,12 +104,11 @@ func run(ctx context.Context, place Place, bin, dir string, c config.Config, edi
 	if err != nil {
 		return nil, err
 	}
-	v := &Visor{
+	return &Visor{
 		Program: newProgram(place, bin, dir, "skyvisor", "--config", file),
 		Client:  api.NewClient(conf.Resolve(file, c.APISocket)),
 		PK:      pk, File: file, bin: bin,
-	}
-	return v, v.Restart(ctx)
+	}, nil
 }
 
 // Restart runs a visor that has ended once more, with the same key and what its

@@ -24,6 +24,9 @@ func All() []run.Scenario {
 		RelayStall(),
 		RelayIdle(),
 		Disc(),
+		Setup(),
+		Failover(),
+		Boot(),
 		Services(),
 		Micro(),
 	}
