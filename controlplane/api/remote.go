@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -99,6 +101,9 @@ type bouncer struct {
 func (b *bouncer) Accept() (net.Conn, error) {
 	for {
 		conn, err := b.Listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil, io.EOF // which is how fasthttp knows it
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -28,19 +28,19 @@ const clockFile = "handshake.clock"
 //
 // Errors say which address or file could not be opened.
 func New(opt Options) (*Visor, error) {
-	d, err := newDmsg(&opt)
+	n, err := newNetwork(&opt)
 	if err != nil {
 		return nil, err
 	}
-	p, err := assemble(&opt, d)
+	p, err := assemble(&opt, n)
 	if err != nil {
-		d.close()
+		n.close()
 		return nil, err
 	}
-	v, err := newVisor(opt, p, d)
+	v, err := newVisor(opt, p, n)
 	if err != nil {
 		p.discard()
-		d.close()
+		n.close()
 		return nil, err
 	}
 	return v, nil
@@ -65,8 +65,8 @@ type end struct {
 	id   uint64 // the session manager's
 }
 
-// assemble builds the floors from the bottom up. d may be nil.
-func assemble(opt *Options, d *dmsgNet) (*floors, error) {
+// assemble builds the floors from the bottom up, and puts the network on top.
+func assemble(opt *Options, n *network) (*floors, error) {
 	static, err := cipher.NewStaticKey(opt.SecretKey)
 	if err != nil {
 		return nil, fmt.Errorf("visor: secret key: %w", err)
@@ -80,10 +80,7 @@ func assemble(opt *Options, d *dmsgNet) (*floors, error) {
 		return nil, err
 	}
 	lc.Static, lc.Clock, lc.Log = static, clock, opt.Log.With().Str("floor", "link").Logger()
-
-	if d != nil {
-		lc.Streams = d.open
-	}
+	n.hooks(&lc)
 
 	f := &floors{workers: lc.Workers, ends: map[api.Hop]end{}}
 	f.forward = forward.New(forward.Config{
@@ -105,7 +102,8 @@ func assemble(opt *Options, d *dmsgNet) (*floors, error) {
 	if err == nil {
 		f.sessions, err = session.New(session.Config{
 			Static: static, Links: f.links, Forward: f.forward, Upper: upper{f.Stack}, Clock: clock,
-			Log: opt.Log.With().Str("floor", "session").Logger(),
+			OnRoute: n.onRoute,
+			Log:     opt.Log.With().Str("floor", "session").Logger(),
 		})
 	}
 	if err != nil {
@@ -113,6 +111,10 @@ func assemble(opt *Options, d *dmsgNet) (*floors, error) {
 		return nil, fmt.Errorf("visor: %w", err)
 	}
 	network.manager = f.sessions
+	if err := n.attach(opt, static, f); err != nil {
+		f.discard()
+		return nil, err
+	}
 	return f, nil
 }
 

@@ -1,15 +1,18 @@
 package visor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/skyminer/skywire/controlplane/api"
 	"github.com/skyminer/skywire/controlplane/dmsg"
@@ -17,6 +20,7 @@ import (
 	"github.com/skyminer/skywire/controlplane/dmsg/dmsgctrl"
 	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
+	"github.com/skyminer/skywire/controlplane/dmsg/yamux"
 	"github.com/skyminer/skywire/controlplane/visor/config"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -28,12 +32,26 @@ const dmsgLinkPort = 49
 // dmsgClientType is what a visor's entry in the discovery calls it.
 const dmsgClientType = "visor"
 
+// A dmsgSpec says which dmsg network to join, and how.
+type dmsgSpec struct {
+	name      string // of the network, for logs; "" where it is the only one
+	discovery string // URL; "" where the servers are all there is
+	servers   []config.Server
+	services  []cipher.PubKey // that have sessions with all of the servers
+	sessions  int             // relays of the discovery to stay connected to
+	budget    *yamux.Budget   // shared; nil is one of its own
+	// dialer opens the connections to relays; nil is the system's.
+	dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
 // dmsgNet is the visor's presence in a dmsg network.
 type dmsgNet struct {
 	client    *dmsg.Client
-	directory *disc.HTTPClient // nil: the servers are all there is
-	inbound   *dmsg.Listener   // of links
+	http      *dmsghttp.Transport // over this network
+	directory *disc.HTTPClient    // nil: the servers are all there is
+	inbound   *dmsg.Listener      // of links
 	ctrl      *dmsg.Listener
+	manage    *dmsg.Listener
 	log       zerolog.Logger
 	plane     links // set before run
 
@@ -41,28 +59,34 @@ type dmsgNet struct {
 	hidden error // why the discovery does not have the visor's entry
 }
 
-// newDmsg makes what the configuration asks for, which is nil where it has no dmsg
-// section. Links can be dialled; the rest begins with run. One that is not run is owed
-// a close.
-func newDmsg(opt *Options) (*dmsgNet, error) {
-	c := opt.Config.Dmsg
-	if c == nil {
-		return nil, nil
+// sectionDmsg returns what the section "dmsg" of the configuration asks for.
+func sectionDmsg(c *config.Dmsg) dmsgSpec {
+	return dmsgSpec{discovery: c.Discovery, servers: c.Servers, sessions: c.Sessions}
+}
+
+// newDmsg makes the visor's presence in a dmsg network. Links can be dialled; the rest
+// begins with run. One that is not run is owed a close.
+func newDmsg(opt *Options, spec dmsgSpec) (*dmsgNet, error) {
+	log := opt.Log.With().Str("part", "dmsg")
+	if spec.name != "" {
+		log = log.Str("deployment", spec.name)
 	}
-	n := &dmsgNet{log: opt.Log.With().Str("part", "dmsg").Logger()}
+	n := &dmsgNet{log: log.Logger()}
+	n.http = dmsghttp.NewTransport(n.dial)
 	cfg := dmsg.DefaultConfig()
 	cfg.SecKey, cfg.ClientType, cfg.Log, cfg.OnEvent = opt.SecretKey, dmsgClientType, n.log, n.note
-	for _, s := range c.Servers {
+	cfg.Services, cfg.Budget = spec.services, spec.budget
+	if spec.dialer != nil {
+		cfg.DialContext = spec.dialer
+	}
+	for _, s := range spec.servers {
 		cfg.Servers = append(cfg.Servers, disc.NewServer(s.PK, s.Addr, 1, time.Time{}))
 	}
-	if c.Discovery == "" {
+	if spec.discovery == "" {
 		cfg.MinSessions = dmsg.AllServers // a neighbour that has one of them in common finds us
 	} else {
-		cfg.MinSessions = config.DefaultSessions
-		if c.Sessions != 0 {
-			cfg.MinSessions = c.Sessions
-		}
-		if err := n.discover(c.Discovery, &cfg); err != nil {
+		cfg.MinSessions = cmp.Or(spec.sessions, config.DefaultSessions)
+		if err := n.discover(spec.discovery, &cfg); err != nil {
 			return nil, fmt.Errorf("visor: %w", err)
 		}
 	}
@@ -70,12 +94,14 @@ func newDmsg(opt *Options) (*dmsgNet, error) {
 	if n.client, err = dmsg.New(cfg); err != nil {
 		return nil, fmt.Errorf("visor: %w", err)
 	}
-	if n.inbound, err = n.client.Listen(dmsgLinkPort); err == nil {
-		n.ctrl, err = n.client.Listen(dmsgctrl.Port)
-	}
-	if err != nil {
-		n.close()
-		return nil, fmt.Errorf("visor: %w", err)
+	for _, l := range []struct {
+		port uint16
+		lis  **dmsg.Listener
+	}{{dmsgLinkPort, &n.inbound}, {dmsgctrl.Port, &n.ctrl}, {api.Port, &n.manage}} {
+		if *l.lis, err = n.client.Listen(l.port); err != nil {
+			n.close()
+			return nil, fmt.Errorf("visor: %w", err)
+		}
 	}
 	return n, nil
 }
@@ -88,8 +114,8 @@ func (n *dmsgNet) discover(at string, cfg *dmsg.Config) (err error) {
 		if err != nil {
 			return err
 		}
-		cfg.Services = []cipher.PubKey{service.PK}
-		o.Transport = dmsghttp.NewTransport(func(ctx context.Context, to proto.Addr) (net.Conn, error) { return n.dial(ctx, to) })
+		cfg.Services = append(slices.Clip(cfg.Services), service.PK)
+		o.Transport = n.http
 	}
 	if n.directory, err = disc.New(at, o); err == nil {
 		cfg.Directory = n.directory
@@ -120,6 +146,74 @@ func (n *dmsgNet) open(ctx context.Context, peer cipher.PubKey) (net.Conn, error
 	return conn, err
 }
 
+// dmsgNets are the dmsg networks that the visor is in. Peers are looked for in all of
+// them at once.
+type dmsgNets []*dmsgNet
+
+// dial opens a stream to a key and port in whichever network answers first. The error
+// joins those of all.
+func (ns dmsgNets) dial(ctx context.Context, to proto.Addr) (net.Conn, error) {
+	return ns.race(ctx, func(ctx context.Context, n *dmsgNet) (net.Conn, error) { return n.dial(ctx, to) })
+}
+
+// open opens a stream for a link to peer.
+func (ns dmsgNets) open(ctx context.Context, peer cipher.PubKey) (net.Conn, error) {
+	return ns.race(ctx, func(ctx context.Context, n *dmsgNet) (net.Conn, error) { return n.open(ctx, peer) })
+}
+
+func (ns dmsgNets) race(ctx context.Context, attempt func(context.Context, *dmsgNet) (net.Conn, error)) (net.Conn, error) {
+	if len(ns) == 1 {
+		return attempt(ctx, ns[0])
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	results := make(chan result, len(ns))
+	for _, n := range ns {
+		go func() {
+			conn, err := attempt(ctx, n)
+			results <- result{conn, err}
+		}()
+	}
+	var errs []error
+	for i := range ns {
+		r := <-results
+		if r.err == nil {
+			cancel()
+			go func() { // the others, if any come yet
+				for range len(ns) - i - 1 {
+					if late := <-results; late.err == nil {
+						_ = late.conn.Close()
+					}
+				}
+			}()
+			return r.conn, nil
+		}
+		errs = append(errs, r.err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// run joins the networks until ctx ends, then leaves them.
+func (ns dmsgNets) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, n := range ns {
+		g.Go(func() error { return n.run(ctx) })
+	}
+	g.Go(func() error { <-ctx.Done(); return nil }) // none is no reason to end
+	return g.Wait()
+}
+
+// close leaves the networks.
+func (ns dmsgNets) close() {
+	for _, n := range ns {
+		n.close()
+	}
+}
+
 // run joins the network until ctx ends, then leaves it.
 func (n *dmsgNet) run(ctx context.Context) error {
 	var wg sync.WaitGroup
@@ -135,12 +229,10 @@ func (n *dmsgNet) run(ctx context.Context) error {
 	return err
 }
 
-// close leaves the network. n may be nil.
+// close leaves the network.
 func (n *dmsgNet) close() {
-	if n == nil {
-		return
-	}
 	_ = n.client.Close() // always nil
+	n.http.CloseIdleConnections()
 	if n.directory != nil {
 		n.directory.Close()
 	}
@@ -205,5 +297,5 @@ func (n *dmsgNet) status() *api.Dmsg {
 
 // errNoDmsg refuses a link for which there is no network.
 func errNoDmsg() error {
-	return api.ErrBadRequest.With("this visor is in no dmsg network: add a section \"dmsg\" with a discovery or servers to its configuration, and restart it")
+	return api.ErrBadRequest.With("this visor is in no dmsg network: add deployments or a section \"dmsg\" with a discovery or servers to its configuration, and restart it")
 }

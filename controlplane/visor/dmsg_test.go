@@ -117,7 +117,7 @@ func TestDmsgErrors(t *testing.T) {
 	without := startReal(t, nil)
 	other, _ := cipher.GenerateKeyPair()
 	err := without.AddLink(t.Context(), api.LinkSpec{PK: other, Type: api.DMSG}, false)
-	if !errors.Is(err, api.ErrBadRequest) || !strings.Contains(err.Error(), `add a section "dmsg"`) {
+	if !errors.Is(err, api.ErrBadRequest) || !strings.Contains(err.Error(), `a section "dmsg"`) {
 		t.Errorf("without a section: %v", err)
 	}
 	if s, err := without.Status(t.Context()); err != nil || s.Dmsg != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/skyminer/skywire/controlplane/api"
 	"github.com/skyminer/skywire/dataplane/cipher"
+	"github.com/skyminer/skywire/dataplane/session"
 )
 
 // A fabric is an overlay on loopback sockets, which several planes share.
@@ -175,6 +176,18 @@ func (p *fakePlane) Dial(_ context.Context, pk cipher.PubKey, port uint16) (net.
 func (p *fakePlane) DialPacket(_ context.Context, pk cipher.PubKey, port uint16) (net.Conn, error) {
 	return p.dial("udp4", pk, port)
 }
+
+func (p *fakePlane) DialClass(ctx context.Context, pk cipher.PubKey, _ uint32, port uint16) (net.Conn, error) {
+	return p.Dial(ctx, pk, port)
+}
+
+func (p *fakePlane) DialPacketClass(ctx context.Context, pk cipher.PubKey, _ uint32, port uint16) (net.Conn, error) {
+	return p.DialPacket(ctx, pk, port)
+}
+
+func (p *fakePlane) Live() []session.RouteInfo { return nil }
+
+func (p *fakePlane) Static(cipher.PubKey) bool { return false }
 
 func (p *fakePlane) open(network string, port uint16, at net.Addr) fakeAddr {
 	p.mu.Lock()

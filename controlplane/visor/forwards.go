@@ -3,13 +3,13 @@ package visor
 import (
 	"context"
 	"errors"
-	"net"
 	"slices"
 	"syscall"
 	"time"
 
 	"github.com/skyminer/skywire/apps/skynet"
 	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/controlplane/transport"
 	"github.com/skyminer/skywire/controlplane/visor/config"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -36,6 +36,9 @@ func (v *Visor) AddForward(_ context.Context, spec api.ForwardSpec, save bool) (
 	id := spec.ID()
 	if spec.Expose != "" && spec.UDP && spec.Port == pingPort {
 		return "", api.ErrExists.With("UDP port %d is for pings; choose another", pingPort)
+	}
+	if spec.Expose != "" && !spec.UDP && spec.Port == transport.SettlePort && v.network.transports != nil {
+		return "", api.ErrExists.With("TCP port %d is for the settlement of transports; choose another", transport.SettlePort)
 	}
 	err := v.forwards.Add(id, forwardSpec(spec))
 	switch {
@@ -76,7 +79,7 @@ func timeOrNil(t time.Time) *time.Time {
 func forwardSpec(s api.ForwardSpec) skynet.Spec {
 	spec := skynet.Spec{UDP: s.UDP, Expose: s.Expose, Port: s.Port, Public: s.Public, Reach: s.Reach, Local: s.Local}
 	if pk, port, err := api.ParsePeer(s.Reach); err == nil {
-		spec.Reach = api.Peer(pk, port)
+		spec.Reach = joinWay(api.Peer(pk, port), s.Route)
 	}
 	for _, pk := range s.Allow {
 		spec.Allow = append(spec.Allow, pk.String())
@@ -85,7 +88,14 @@ func forwardSpec(s api.ForwardSpec) skynet.Spec {
 }
 
 func apiSpec(s skynet.Spec) (api.ForwardSpec, error) {
-	spec := api.ForwardSpec{UDP: s.UDP, Expose: s.Expose, Port: s.Port, Public: s.Public, Reach: s.Reach, Local: s.Local}
+	reach, policy, err := splitWay(s.Reach)
+	if err != nil {
+		return api.ForwardSpec{}, err
+	}
+	spec := api.ForwardSpec{UDP: s.UDP, Expose: s.Expose, Port: s.Port, Public: s.Public, Reach: reach, Local: s.Local}
+	if !policy.IsZero() {
+		spec.Route = &policy
+	}
 	for _, text := range s.Allow {
 		pk, err := cipher.ParsePubKeyText(text)
 		if err != nil {
@@ -95,29 +105,3 @@ func apiSpec(s skynet.Spec) (api.ForwardSpec, error) {
 	}
 	return spec, nil
 }
-
-// appNetwork is the overlay as apps see it: addresses are text.
-type appNetwork struct{ overlay }
-
-var _ skynet.Network = appNetwork{}
-
-// Dial implements skynet.Network.
-func (n appNetwork) Dial(ctx context.Context, addr string) (net.Conn, error) {
-	pk, port, err := api.ParsePeer(addr)
-	if err != nil {
-		return nil, err
-	}
-	return n.overlay.Dial(ctx, pk, port)
-}
-
-// DialPacket implements skynet.Network.
-func (n appNetwork) DialPacket(ctx context.Context, addr string) (net.Conn, error) {
-	pk, port, err := api.ParsePeer(addr)
-	if err != nil {
-		return nil, err
-	}
-	return n.overlay.DialPacket(ctx, pk, port)
-}
-
-// Key implements skynet.Network.
-func (n appNetwork) Key(addr net.Addr) string { return n.KeyOf(addr).String() }

@@ -28,7 +28,7 @@ func (v *Visor) AddLink(_ context.Context, spec api.LinkSpec, save bool) error {
 	if spec.PK == v.pk {
 		return api.ErrBadRequest.With("%s is this visor's own key", spec.PK)
 	}
-	if spec.Type == api.DMSG && v.dmsg == nil {
+	if spec.Type == api.DMSG && len(v.network.dmsg) == 0 {
 		return errNoDmsg()
 	}
 	if err := v.wanted.add(spec); err != nil {

@@ -84,7 +84,11 @@ func (v *Visor) missing(pk cipher.PubKey) *cipher.PubKey {
 }
 
 func (v *Visor) ping(ctx context.Context, pk cipher.PubKey) (api.Pong, error) {
-	conn, err := v.plane.DialPacket(ctx, pk, pingPort)
+	class, err := v.reach(ctx, pk, api.RoutePolicy{})
+	if err != nil {
+		return api.Pong{}, unreachable(err)
+	}
+	conn, err := v.plane.DialPacketClass(ctx, pk, class, pingPort)
 	if err != nil {
 		return api.Pong{}, unreachable(err)
 	}

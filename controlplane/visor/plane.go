@@ -7,6 +7,7 @@ import (
 
 	"github.com/skyminer/skywire/controlplane/api"
 	"github.com/skyminer/skywire/dataplane/cipher"
+	"github.com/skyminer/skywire/dataplane/session"
 )
 
 // A plane is the data plane as the visor sees it. All methods may be called
@@ -44,12 +45,20 @@ type routes interface {
 	Routes() []api.Route
 	AddRule(r api.Rule) error
 	RemoveRule(in api.Hop) error
+	// Live returns how the routes do that end here.
+	Live() []session.RouteInfo
+	// Static says whether an operator has set a route to pk that begins here.
+	Static(pk cipher.PubKey) bool
 }
 
 // overlay is the network of keys and ports.
 type overlay interface {
 	Dial(ctx context.Context, pk cipher.PubKey, port uint16) (net.Conn, error)
 	DialPacket(ctx context.Context, pk cipher.PubKey, port uint16) (net.Conn, error)
+	// DialClass and DialPacketClass are the same over the routes of one class, 0 being
+	// those of Dial.
+	DialClass(ctx context.Context, pk cipher.PubKey, class uint32, port uint16) (net.Conn, error)
+	DialPacketClass(ctx context.Context, pk cipher.PubKey, class uint32, port uint16) (net.Conn, error)
 	Listen(port uint16) (net.Listener, error)
 	ListenPacket(port uint16) (net.PacketConn, error)
 	// Trouble says what is known about why pk does not answer; "" is nothing.

@@ -81,6 +81,21 @@ func (f *floors) RemoveRule(in api.Hop) error {
 	return notFound("rule", in.String())
 }
 
+// Live implements plane.
+func (f *floors) Live() []session.RouteInfo { return f.sessions.Routes() }
+
+// Static implements plane.
+func (f *floors) Static(pk cipher.PubKey) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.ends {
+		if *e.rule.Peer == pk {
+			return true
+		}
+	}
+	return false
+}
+
 // translate gives errors of the data plane the codes of the API.
 func translate(err error) error {
 	if err == nil {

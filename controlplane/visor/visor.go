@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime/metrics"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -17,17 +18,21 @@ import (
 	"github.com/skyminer/skywire/apps/skynet"
 	"github.com/skyminer/skywire/controlplane/api"
 	"github.com/skyminer/skywire/controlplane/conf"
+	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
 	"github.com/skyminer/skywire/controlplane/visor/config"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
-// Options are what a Visor is made from. All are required.
+// Options are what a Visor is made from. All but SetLevel are required.
 type Options struct {
 	Config    config.Config
 	File      string // where Config was read; changes are saved there
 	SecretKey cipher.SecKey
 	Version   string
 	Log       zerolog.Logger
+	// SetLevel sets what Log writes: debug, info, warn or error. Nil is a log whose
+	// level is fixed.
+	SetLevel func(level string)
 }
 
 // A Visor is a running daemon. It implements api.Visor.
@@ -37,36 +42,51 @@ type Visor struct {
 	log      zerolog.Logger
 	started  time.Time
 	plane    plane
+	network  *network
+	ways     ways // nil where routes are set by hand
 	forwards *skynet.Service
-	dmsg     *dmsgNet // nil where the visor is in no dmsg network
+	remote   *dmsghttp.Transport // to visors that are commanded from here
 	socket   net.Listener
 	wanted   wanted
+	current  atomic.Pointer[config.Config] // what is in force
+	halt     context.CancelFunc            // set by Run
 
 	saving sync.Mutex // held while the configuration file is changed
 }
 
+// config returns the configuration that is in force. It is not to be changed.
+func (v *Visor) config() *config.Config { return v.current.Load() }
+
 var _ api.Visor = (*Visor)(nil)
 
-// newVisor makes a Visor over any data plane. d may be nil.
-func newVisor(opt Options, p plane, d *dmsgNet) (*Visor, error) {
+// newVisor makes a Visor over any data plane. n may be nil: no network at all.
+func newVisor(opt Options, p plane, n *network) (*Visor, error) {
 	pk, err := opt.SecretKey.PubKey()
 	if err != nil {
 		return nil, err
 	}
-	cfg := skynet.DefaultConfig()
-	cfg.Network = appNetwork{p}
-	cfg.Log = opt.Log.With().Str("app", "skynet").Logger()
-	forwards, err := skynet.New(cfg)
-	if err != nil {
-		return nil, err
+	if n == nil {
+		n = &network{}
+		n.admits.Store(newAdmission(&opt.Config))
 	}
-	socket, err := api.Listen(conf.Resolve(opt.File, opt.Config.APISocket))
-	if err != nil {
-		return nil, err
-	}
-	v := &Visor{opt: opt, pk: pk, log: opt.Log, started: time.Now(), plane: p, forwards: forwards, dmsg: d, socket: socket}
-	if d != nil {
+	v := &Visor{opt: opt, pk: pk, log: opt.Log, started: time.Now(), plane: p, network: n}
+	v.current.Store(&opt.Config)
+	v.halt = func() {}
+	v.remote = dmsghttp.NewTransport(n.dmsg.dial)
+	for _, d := range n.dmsg {
 		d.plane = p
+	}
+	if n.router != nil {
+		v.ways = n.router
+	}
+	cfg := skynet.DefaultConfig()
+	cfg.Network = appNetwork{p, v.reach}
+	cfg.Log = opt.Log.With().Str("app", "skynet").Logger()
+	if v.forwards, err = skynet.New(cfg); err != nil {
+		return nil, err
+	}
+	if v.socket, err = api.Listen(conf.Resolve(opt.File, opt.Config.APISocket)); err != nil {
+		return nil, err
 	}
 	v.wanted.init(p, net.DefaultResolver, opt.Log)
 	return v, nil
@@ -75,6 +95,8 @@ func newVisor(opt Options, p plane, d *dmsgNet) (*Visor, error) {
 // Run is the visor's life: it returns nil after ctx has ended and everything is
 // closed, or the error that it ended with.
 func (v *Visor) Run(ctx context.Context) error {
+	ctx, v.halt = context.WithCancel(ctx)
+	defer v.halt()
 	g, ctx := errgroup.WithContext(ctx)
 	// The data plane goes when nothing above it is left, and dmsg after that, so that
 	// what closes can say goodbye.
@@ -86,9 +108,20 @@ func (v *Visor) Run(ctx context.Context) error {
 		defer leave()
 		return v.plane.Run(below)
 	})
-	if v.dmsg != nil {
-		g.Go(func() error { return v.dmsg.run(carrying) })
+	relaying, leaveLast := context.WithCancel(context.WithoutCancel(ctx))
+	defer leaveLast()
+	if r := v.network.relay; r != nil {
+		g.Go(func() error { return r.run(relaying) })
 	}
+	g.Go(func() error {
+		defer leaveLast()
+		return v.network.dmsg.run(carrying)
+	})
+	finding := make(chan struct{})
+	g.Go(func() error {
+		defer close(finding)
+		return v.network.run(ctx, v)
+	})
 	g.Go(func() error { return v.answerPings(ctx) })
 	v.apply()
 	g.Go(func() error { return api.Serve(ctx, v.socket, v, v.log) })
@@ -97,6 +130,8 @@ func (v *Visor) Run(ctx context.Context) error {
 		<-ctx.Done()
 		v.wanted.close()
 		err := v.forwards.Close()
+		<-finding // it takes back what it has registered
+		v.remote.CloseIdleConnections()
 		stop()
 		return err
 	})
@@ -127,7 +162,7 @@ func (v *Visor) complain(err error, kind, name string) {
 
 // Status implements api.Visor.
 func (v *Visor) Status(context.Context) (api.Status, error) {
-	s := api.Status{PK: v.pk, Version: v.opt.Version, Started: v.started.UTC().Round(time.Second), Drops: map[string]uint64{}, HeapBytes: heap()}
+	s := api.Status{Deployments: []api.Membership{}, PK: v.pk, Version: v.opt.Version, Started: v.started.UTC().Round(time.Second), Drops: map[string]uint64{}, HeapBytes: heap()}
 	v.plane.Status(&s)
 	for _, l := range v.linkList() {
 		s.Links++
@@ -141,9 +176,7 @@ func (v *Visor) Status(context.Context) (api.Status, error) {
 		}
 	}
 	s.Forwards = len(v.forwards.List())
-	if v.dmsg != nil {
-		s.Dmsg = v.dmsg.status()
-	}
+	v.network.status(&s)
 	return s, nil
 }
 
@@ -169,6 +202,9 @@ func (v *Visor) save(wanted bool, edit func(*config.Config)) error {
 	if err := config.Update(v.opt.File, edit); err != nil {
 		return api.ErrInternal.With("done, but not saved: %v", err)
 	}
+	next := clone(v.config())
+	edit(next)
+	v.current.Store(next)
 	return nil
 }
 
