@@ -230,7 +230,8 @@ big = u8(2) + u16(40000) + u16(53) + bytes(i & 0xFF for i in range(95))  # 100 b
 fragments = [u8(4) + u32(0x01020304) + u16(at) + u16(len(big)) + big[at:at + 40] for at in range(0, len(big), 40)]
 
 SESSION = {
-    "prologue": b"skywire-session" + u8(VERSION), "route_ids": [ROUTE["i"], ROUTE["r"]], "phase": PHASE,
+    "prologue": b"skywire-session" + u8(VERSION),
+    "prologue_class_7": b"skywire-session" + u8(VERSION) + u32(7), "route_ids": [ROUTE["i"], ROUTE["r"]], "phase": PHASE,
     "timestamp": TIMESTAMP, "phases_in_use": 2,
     "init": {"tlvs": init_tlvs, "body": init_body, "packet": route(0xABC10003, 2, 0, init_body)},
     "response": {"tlvs": resp_tlvs, "body": resp_body, "packet": route(0xABC10003, 2, 0, resp_body)},

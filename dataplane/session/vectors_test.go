@@ -31,15 +31,16 @@ type sessionVectors struct {
 		ResponderEphemeral   hexBytes `json:"responder_ephemeral"`
 	}
 	Session struct {
-		Prologue  hexBytes
-		RouteIDs  [2]uint32 `json:"route_ids"`
-		Phase     uint8
-		Timestamp uint64
-		InUse     uint8 `json:"phases_in_use"`
-		Init      messageVector
-		Response  messageVector
-		Keys      [2]hexBytes
-		Bind      struct {
+		Prologue       hexBytes
+		PrologueClass7 hexBytes  `json:"prologue_class_7"`
+		RouteIDs       [2]uint32 `json:"route_ids"`
+		Phase          uint8
+		Timestamp      uint64
+		InUse          uint8 `json:"phases_in_use"`
+		Init           messageVector
+		Response       messageVector
+		Keys           [2]hexBytes
+		Bind           struct {
 			messageVector
 			RouteID uint32 `json:"route_id"`
 			Counter uint64
@@ -88,6 +89,7 @@ func TestHandshakeVectors(t *testing.T) {
 	v := readVectors(t)
 	s := &v.Session
 	same(t, "prologue", prologue(0), s.Prologue)
+	same(t, "prologue of class 7", prologue(7), s.PrologueClass7)
 	key := func(secret []byte) *cipher.StaticKey {
 		k, err := cipher.NewStaticKey(cipher.SecKey(secret))
 		if err != nil {
