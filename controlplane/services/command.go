@@ -29,6 +29,7 @@ func NewCommand(out, errw io.Writer, version string, color bool) *Command {
 	c := &Command{out: out, err: errw, version: version, color: color, run: map[string]func(context.Context) error{}}
 	c.app = cli.New("skysvc", "Run a service of a deployment. It stops at SIGINT or SIGTERM.", version, out, errw)
 	c.app.Flag("log-level", "debug, info, warn or error; the default is the configuration's.").PlaceHolder("LEVEL").EnumVar(&c.level, "debug", "info", "warn", "error")
+	c.addAll()
 	c.addDmsgDisc()
 	return c
 }
@@ -41,11 +42,15 @@ func (c *Command) Main(ctx context.Context, args []string) int {
 	return cli.Main(c.app, args, c.err, func(command string) error { return c.run[command](ctx) })
 }
 
-// log returns the logger of a service whose configuration says level.
+// log returns the logger of a service whose configuration says level; "" is all of
+// them.
 func (c *Command) log(service, level string) (zerolog.Logger, error) {
 	if c.level != "" {
 		level = c.level
 	}
 	log, err := cli.Logger(c.err, c.color, level)
-	return log.With().Str("service", service).Logger(), err
+	if service != "" {
+		log = log.With().Str("service", service).Logger()
+	}
+	return log, err
 }

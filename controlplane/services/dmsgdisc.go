@@ -100,7 +100,11 @@ func (c *Command) dmsgDisc(ctx context.Context, f discFlags) error {
 		return err
 	}
 	h := server{host: s.Host(), sk: sk, directory: s, perKey: cfg.Limits.Connections, log: log}
-	return h.run(ctx, l, func() { log.Info().Stringer("addr", l.Addr()).Msg("discovery is up") })
+	if err := h.run(ctx, l, func() { log.Info().Stringer("addr", l.Addr()).Msg("discovery is up") }); err != nil {
+		return err
+	}
+	log.Info().Msg("stopped")
+	return nil
 }
 
 // openStore opens the store at url.

@@ -43,9 +43,25 @@ func (s *server) run(ctx context.Context, l net.Listener, up func()) error {
 			return err
 		}
 	}
+	// What calls the services ends before they do.
+	hostCtx, stopHost := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopHost()
 	g, ctx := errgroup.WithContext(ctx)
+	hosted := make(chan error, 1)
 	ready := make(chan struct{})
-	g.Go(func() error { return s.host.Run(ctx, l, func() { up(); close(ready) }) })
+	go func() { hosted <- s.host.Run(hostCtx, l, func() { up(); close(ready) }) }()
+	g.Go(func() error {
+		select {
+		case err := <-hosted:
+			hosted <- err
+			if err == nil {
+				err = errors.New("the HTTP server has ended")
+			}
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	if client != nil {
 		g.Go(func() error {
 			select {
@@ -62,10 +78,14 @@ func (s *server) run(ctx context.Context, l net.Listener, up func()) error {
 	if s.more != nil {
 		g.Go(func() error { return s.more(ctx, client) })
 	}
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	stopHost()
+	if herr := <-hosted; err == nil {
+		err = herr
+	}
+	if err != nil {
 		return err
 	}
-	s.log.Info().Msg("stopped")
 	return nil
 }
 

@@ -20,8 +20,8 @@ import (
 
 // Options say how a server behaves. Start from DefaultOptions.
 type Options struct {
-	// Addr is host:port of the first port. The second is the next one, or both are
-	// any where the port is 0. An empty host is every address, IPv4 and IPv6.
+	// Addr is host:port of the first port, any where that is 0. The second is the next
+	// one if that is free. An empty host is every address, IPv4 and IPv6.
 	Addr string
 	// Rate and Burst limit what one IPv4 address or IPv6 /64 may ask for per second
 	// and at once: many visors may stand behind it. 0 limits nothing.
@@ -58,7 +58,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, limit: httpd.NewLimiter(o.Rate, o.Burst, o.Now())}
 	var errs []error
 	for _, network := range []string{"udp4", "udp6"} {
-		pair, err := openPair(network, host, int(n))
+		pair, err := openPair(network, host, int(n), o.Log)
 		if err != nil {
 			errs = append(errs, err) // no such family here, or host is of the other one
 			continue
@@ -76,25 +76,25 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// pairTries is how often two ports in a row are looked for where any will do.
-const pairTries = 32
-
-// openPair opens two ports in a row.
-func openPair(network, host string, port int) (pair [2]*socket, err error) {
-	for range pairTries {
-		if pair[0], err = openSocket(network, net.JoinHostPort(host, strconv.Itoa(port))); err != nil {
-			return pair, err
-		}
-		next := int(pair[0].local.Port()) + 1
-		if pair[1], err = openSocket(network, net.JoinHostPort(host, strconv.Itoa(next))); err == nil {
-			return pair, nil
-		}
-		_ = pair[0].pc.Close()
-		if port != 0 {
-			return pair, err
-		}
+// openPair opens a port and the next one or, where somebody else has that, any: a
+// reply says which it is.
+func openPair(network, host string, port int, log zerolog.Logger) (pair [2]*socket, err error) {
+	at := func(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+	if pair[0], err = openSocket(network, at(port)); err != nil {
+		return pair, err
 	}
-	return pair, err
+	next := int(pair[0].local.Port()) + 1
+	if pair[1], err = openSocket(network, at(next)); err == nil {
+		return pair, nil
+	}
+	if pair[1], err = openSocket(network, at(0)); err != nil {
+		_ = pair[0].pc.Close()
+		return pair, err
+	}
+	if port != 0 {
+		log.Warn().Int("port", next).Int("in_its_place", int(pair[1].local.Port())).Msg("the second port is taken; open the one in its place in your firewall, or visors see a stricter NAT than there is")
+	}
+	return pair, nil
 }
 
 // Addr returns the first port, at its IPv4 address if there is one.
