@@ -1,11 +1,10 @@
-// Package router decides which way packets take to a peer: directly, or over routes
-// that it has made along paths of its choice, and kept, replaced and spread over as a
-// Policy asks for (docs/routing.md).
 package router
 
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -18,19 +17,6 @@ import (
 	"github.com/skyminer/skywire/dataplane/session"
 )
 
-// A Policy says what ways to a peer an application accepts. The zero value is whatever
-// works.
-type Policy struct {
-	// MinHops and MaxHops bound the links on the way. Above 1, MinHops excludes direct
-	// links. 0: 1 and DefaultMaxHops.
-	MinHops, MaxHops int
-	// Routes is over how many disjoint routes the traffic is spread; 0: 1.
-	Routes int
-	// Avoid are keys that no route goes through, Prefer keys that they go through where
-	// they can.
-	Avoid, Prefer []cipher.PubKey
-}
-
 // A PathFinder finds paths through a deployment's network: a
 // *deployment.RouteFinder, or a *Local.
 type PathFinder interface {
@@ -40,6 +26,8 @@ type PathFinder interface {
 // A Setup makes routes, as *setup.Client does.
 type Setup interface {
 	Establish(ctx context.Context, req setup.Request) (setup.Route, error)
+	// Warm opens the streams that the next Establish needs.
+	Warm(ctx context.Context)
 }
 
 // A Member is one deployment that the visor is in. Routes never cross from one into
@@ -61,6 +49,8 @@ type Sessions interface {
 	RemoveRoute(id uint64) error
 	Routes() []session.RouteInfo
 	SetMux(pk cipher.PubKey, class uint32, on bool)
+	SessionClass(pk cipher.PubKey, class uint32) (*session.Session, bool)
+	DialClass(ctx context.Context, pk cipher.PubKey, class uint32) (*session.Session, error)
 }
 
 // A Config describes a Router.
@@ -69,76 +59,188 @@ type Config struct {
 	Members    []Member // SetMembers changes them
 	Transports Transports
 	Sessions   Sessions
-	Links      *link.Engine    // for Trace, and to know our own links
+	Links      *link.Engine    // for Trace
 	Forward    *forward.Engine // for Trace
 	// Busy reports whether streams are open in a class; nil: by traffic alone.
 	Busy func(pk cipher.PubKey, class uint32) bool
 	Log  zerolog.Logger
 }
 
+// Validate reports all that is missing in c.
+func (c *Config) Validate() error {
+	var faults []error
+	if c.Key.IsZero() {
+		faults = append(faults, errors.New("router: the visor's key is missing"))
+	}
+	if c.Transports == nil || c.Sessions == nil || c.Links == nil || c.Forward == nil {
+		faults = append(faults, errors.New("router: Transports, Sessions, Links and Forward are needed"))
+	}
+	return errors.Join(faults...)
+}
+
 // A Router keeps visors reachable. Its methods may be called concurrently.
-type Router struct{}
+type Router struct {
+	cfg       Config
+	penalties *penalties
+	log       zerolog.Logger
+
+	// ctx ends with Run; what runs in the background is counted.
+	ctx        context.Context
+	stop       context.CancelFunc
+	background sync.WaitGroup
+	kick       chan struct{} // has Run look at once
+
+	mu      sync.Mutex
+	joined  []Member
+	pools   map[poolKey]*pool
+	byRoute map[uint64]*kept
+	closed  bool
+	// lastBuild is when a route was last made, or New called.
+	lastBuild time.Time
+	// linkTried is when a direct link to a peer was last tried beside routes.
+	linkTried map[cipher.PubKey]time.Time
+}
 
 // New returns a Router; Run keeps its routes.
-func New(cfg Config) (*Router, error) { return nil, errors.New("not yet") }
+func New(cfg Config) (*Router, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	r := &Router{
+		cfg: cfg, penalties: newPenalties(), log: cfg.Log, kick: make(chan struct{}, 1),
+		pools: map[poolKey]*pool{}, byRoute: map[uint64]*kept{}, linkTried: map[cipher.PubKey]time.Time{},
+	}
+	r.ctx, r.stop = context.WithCancel(context.Background())
+	r.lastBuild = time.Now()
+	r.SetMembers(cfg.Members)
+	return r, nil
+}
 
-// Run keeps routes supplied until ctx ends, and removes them then.
-func (r *Router) Run(ctx context.Context) error { return errors.New("not yet") }
+// lookEvery is how often Run looks at all pools where nothing calls it.
+const lookEvery = time.Second
+
+// Run keeps routes supplied until ctx ends, then removes them and returns when nothing
+// of the Router runs any more. Ensure fails from then on.
+func (r *Router) Run(ctx context.Context) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	warm := time.NewTicker(warmEvery)
+	defer warm.Stop()
+	r.warm()
+	for {
+		select {
+		case <-ctx.Done():
+			r.close()
+			return nil
+		case <-warm.C:
+			r.warm()
+		case <-tick.C:
+		case <-r.kick:
+		}
+		r.look(time.Now())
+	}
+}
+
+// warmEvery is how often streams to setup nodes are used, which end after idle 90 s
+// (package dmsghttp); warmFor how long after the start or the last build.
+const (
+	warmEvery = time.Minute
+	warmFor   = 10 * time.Minute
+)
+
+// warm keeps the streams to setup nodes open while they may be needed.
+func (r *Router) warm() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.lastBuild) > warmFor {
+		return
+	}
+	for _, m := range r.joined {
+		r.startLocked(m.Setup.Warm)
+	}
+}
+
+// close ends what runs, and removes all routes.
+func (r *Router) close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.stop()
+	r.background.Wait()
+	r.mu.Lock()
+	var ids []uint64
+	for _, p := range r.pools {
+		ids = append(ids, r.dropLocked(p)...)
+	}
+	r.mu.Unlock()
+	r.removeRoutes(ids)
+}
+
+// start runs f in the background, unless the Router is closed.
+func (r *Router) start(f func(ctx context.Context)) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.startLocked(f)
+}
+
+func (r *Router) startLocked(f func(ctx context.Context)) bool {
+	if r.closed {
+		return false
+	}
+	r.background.Go(func() { f(r.ctx) })
+	return true
+}
 
 // SetMembers replaces the deployments. Routes that exist stay.
-func (r *Router) SetMembers(ms []Member) {}
+func (r *Router) SetMembers(ms []Member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.joined = slices.Clone(ms)
+}
+
+func (r *Router) members() []Member {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.joined
+}
+
+func (r *Router) wake() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
 
 // OnRoute hears what becomes of routes: session.Config.OnRoute. It returns at once.
-func (r *Router) OnRoute(info session.RouteInfo, ev session.RouteEvent) {}
-
-// Ensure returns the class under which streams to pk travel as p asks for, when there is
-// a way that works; that takes 10 s at most.
-func (r *Router) Ensure(ctx context.Context, pk cipher.PubKey, p Policy) (class uint32, err error) {
-	return 0, errors.New("not yet")
+func (r *Router) OnRoute(info session.RouteInfo, ev session.RouteEvent) {
+	r.mu.Lock()
+	k := r.byRoute[info.ID]
+	if k != nil {
+		r.noteLocked(k, info.State, ev.Gone())
+	}
+	r.mu.Unlock()
+	if k != nil {
+		r.wake()
+	}
 }
 
-// Find returns the paths to pk that p allows, best first, without making a route.
-func (r *Router) Find(ctx context.Context, pk cipher.PubKey, p Policy) ([]Found, error) {
-	return nil, errors.New("not yet")
-}
-
-// Found is a path and what is known about it.
-type Found struct {
-	Deployment string
-	graph.Path         // Cost is the finder's
-	Penalty    float64 // for what has failed on it lately
-}
-
-// Trace measures each hop of the way to pk that is in use.
-func (r *Router) Trace(ctx context.Context, pk cipher.PubKey) ([]HopRTT, error) {
-	return nil, errors.New("not yet")
-}
-
-// A HopRTT is a hop of a route as Trace found it.
-type HopRTT struct {
-	PK  cipher.PubKey
-	RTT time.Duration // there and back; 0: see Err
-	Err error
-}
-
-// Routes returns what the router keeps.
-func (r *Router) Routes() []RouteInfo { return nil }
-
-// A RouteInfo is a route that the router made.
-type RouteInfo struct {
-	ID         uint64 // of session.RouteInfo
-	Peer       cipher.PubKey
-	Class      uint32
-	Policy     Policy
-	Deployment string
-	Node       cipher.PubKey // the setup node that made it
-	Path       []graph.Hop
-	State      session.State
-	Standby    bool // beyond what the policy asks for, kept warm
-	Since      time.Time
-	RTT        time.Duration
+func (r *Router) removeRoutes(ids []uint64) {
+	for _, id := range ids {
+		_ = r.cfg.Sessions.RemoveRoute(id) // it may have gone by itself
+	}
 }
 
 // Remove drops the routes to pk of one class, which streams under way do not survive.
 // It returns how many there were.
-func (r *Router) Remove(pk cipher.PubKey, class uint32) int { return 0 }
+func (r *Router) Remove(pk cipher.PubKey, class uint32) int {
+	r.mu.Lock()
+	var ids []uint64
+	for _, p := range r.pools {
+		if p.peer == pk && p.class == class {
+			ids = append(ids, r.dropLocked(p)...)
+		}
+	}
+	r.mu.Unlock()
+	r.removeRoutes(ids)
+	return len(ids)
+}

@@ -1,0 +1,188 @@
+package router
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/skyminer/skywire/controlplane/setup/setuptest"
+	"github.com/skyminer/skywire/dataplane/cipher"
+	"github.com/skyminer/skywire/dataplane/session"
+)
+
+// twoWays is two disjoint paths of three hops from 0 to 5.
+//
+//	  ┌─ 1 ── 2 ─┐
+//	0 ┤          ├ 5
+//	  └─ 3 ── 4 ─┘
+var twoWays = [][2]int{{0, 1}, {1, 2}, {2, 5}, {0, 3}, {3, 4}, {4, 5}}
+
+// TestEnsure has a route of three hops made, and a second one that is disjoint.
+func TestEnsure(t *testing.T) {
+	w := newWorld(t, 6, twoWays)
+	class := w.ensure(5, Policy{MinHops: 3})
+	if class == 0 {
+		t.Error("class is 0, which a direct link belongs to")
+	}
+	if s, ok := w.Visors[0].Sessions.SessionClass(w.pk(5), class); !ok || !s.Up() {
+		t.Error("no session is up in the class")
+	}
+	if again := w.ensure(5, Policy{MinHops: 3}); again != class {
+		t.Errorf("the same policy has class %d, then %d", class, again)
+	}
+	setuptest.Eventually(t, "a disjoint route stands by", func() bool {
+		return len(w.paths(5)) == 2
+	})
+	for _, want := range [][]int{{1, 2}, {3, 4}} {
+		if !slices.ContainsFunc(w.paths(5), func(p []int) bool { return slices.Equal(p, want) }) {
+			t.Errorf("routes are over %v, none over %v", w.paths(5), want)
+		}
+	}
+	if other := w.ensure(5, Policy{MinHops: 2, MaxHops: 3}); other == class || other == 0 {
+		t.Errorf("another policy has class %d as well", other)
+	}
+	if n := w.Remove(w.pk(5), class); n != 2 {
+		t.Errorf("%d routes removed, want 2", n)
+	}
+	if _, ok := w.Visors[0].Sessions.SessionClass(w.pk(5), class); ok {
+		t.Error("the session outlives its routes")
+	}
+}
+
+// TestLyingDiscovery: links that do not exist are found out and routed around within
+// one call.
+func TestLyingDiscovery(t *testing.T) {
+	w := newWorld(t, 6, twoWays)
+	for _, lie := range [][2]int{{1, 5}, {1, 4}, {2, 3}, {0, 5}, {0, 2}} {
+		w.list(lie[0], lie[1], 1)
+	}
+	w.ensure(5, Policy{MinHops: 2})
+	got := w.paths(5)[0]
+	if !slices.Equal(got, []int{1, 2}) && !slices.Equal(got, []int{3, 4}) {
+		t.Errorf("the route is over %v", got)
+	}
+	// What was learnt is known the next time.
+	w.Remove(w.pk(5), w.Routes()[0].Class)
+	found, err := w.Find(t.Context(), w.pk(5), Policy{MinHops: 2})
+	if err != nil || found[0].Penalty != 0 {
+		t.Errorf("best path has penalty %v, %v; want a clean one first", found, err)
+	}
+}
+
+// TestFailover kills the visor in the middle of the route in use: the session stays up,
+// and a new route takes the place of the dead one.
+func TestFailover(t *testing.T) {
+	w := newWorld(t, 5, [][2]int{{0, 1}, {1, 4}, {0, 2}, {2, 4}, {0, 3}, {3, 4}})
+	class := w.ensure(4, Policy{MinHops: 2})
+	setuptest.Eventually(t, "a second route", func() bool { return len(w.paths(4)) == 2 })
+	first := w.paths(4)[0][0]
+	w.Visors[first].Kill()
+	setuptest.Eventually(t, "the dead route is gone and there are two others", func() bool {
+		up := 0
+		for _, r := range w.Routes() {
+			if r.State == session.StateUp && w.pk(first) != r.Path[0].To {
+				up++
+			}
+		}
+		return up == 2 && len(w.paths(4)) == 2
+	})
+	if s, ok := w.Visors[0].Sessions.SessionClass(w.pk(4), class); !ok || !s.Up() {
+		t.Error("the session did not survive")
+	}
+}
+
+// TestMux makes two disjoint routes in one class, and one more to stand by where there
+// is any.
+func TestMux(t *testing.T) {
+	w := newWorld(t, 5, [][2]int{{0, 1}, {1, 4}, {0, 2}, {2, 4}, {0, 3}, {3, 4}})
+	w.ensure(4, Policy{MinHops: 2, Routes: 2})
+	setuptest.Eventually(t, "three routes", func() bool { return len(w.paths(4)) == 3 })
+	seen := map[int]bool{}
+	for _, p := range w.paths(4) {
+		if len(p) != 1 || seen[p[0]] {
+			t.Errorf("routes over %v are not disjoint", w.paths(4))
+		}
+		seen[p[0]] = true
+	}
+	standby := 0
+	for _, r := range w.Routes() {
+		if r.Standby {
+			standby++
+		}
+	}
+	if standby != 1 {
+		t.Errorf("%d routes stand by, want 1", standby)
+	}
+}
+
+// TestPlain: where a direct link will do it is made, else routes are, all in class 0;
+// and keys to avoid are avoided by what others use too.
+func TestPlain(t *testing.T) {
+	w := newWorld(t, 4, [][2]int{{0, 1}, {1, 3}, {0, 2}, {2, 3}})
+	if _, err := w.Ensure(t.Context(), w.pk(3), Policy{MaxHops: 1}); !errors.Is(err, errNoWay) {
+		t.Errorf("direct only, and that fails: %v", err)
+	}
+	if class := w.ensure(3, Policy{}); class != 0 {
+		t.Errorf("class %d, want 0", class)
+	}
+	if len(w.paths(3)) == 0 {
+		t.Error("no route though there is no link")
+	}
+	w.ensure(3, Policy{Avoid: []cipher.PubKey{w.pk(1)}})
+	setuptest.Eventually(t, "only routes that avoid visor 1", func() bool {
+		p := w.paths(3)
+		return len(p) == 1 && slices.Equal(p[0], []int{2})
+	})
+	w.links.open = true
+	w.Remove(w.pk(3), 0)
+	if class := w.ensure(3, Policy{}); class != 0 || len(w.paths(3)) != 0 {
+		t.Errorf("class %d over %v, want 0 and no routes beside the link", class, w.paths(3))
+	}
+}
+
+// TestIdle drops a class that nobody uses.
+func TestIdle(t *testing.T) {
+	w := newWorld(t, 3, [][2]int{{0, 1}, {1, 2}})
+	w.ensure(2, Policy{MinHops: 2})
+	setuptest.Eventually(t, "nothing is being made", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, p := range w.pools {
+			return !p.building
+		}
+		return false
+	})
+	w.look(time.Now().Add(idleAfter - time.Second))
+	if len(w.Routes()) != 1 {
+		t.Fatal("dropped too early")
+	}
+	w.busy.Store(true)
+	w.look(time.Now().Add(2 * idleAfter))
+	if len(w.Routes()) != 1 {
+		t.Fatal("dropped though streams are open")
+	}
+	w.busy.Store(false)
+	w.look(time.Now().Add(2 * idleAfter))
+	if len(w.Routes()) != 0 {
+		t.Error("not dropped")
+	}
+}
+
+// TestTrace measures the hops of a route.
+func TestTrace(t *testing.T) {
+	w := newWorld(t, 4, [][2]int{{0, 1}, {1, 2}, {2, 3}})
+	if _, err := w.Trace(t.Context(), w.pk(3)); !errors.Is(err, ErrNoRoute) {
+		t.Errorf("trace without a route: %v", err)
+	}
+	w.ensure(3, Policy{MinHops: 3})
+	hops, err := w.Trace(t.Context(), w.pk(3))
+	if err != nil || len(hops) != 3 {
+		t.Fatalf("got %v, %v", hops, err)
+	}
+	for i, h := range hops {
+		if h.PK != w.pk(i+1) || h.RTT <= 0 || h.Err != nil {
+			t.Errorf("hop %d: %+v", i, h)
+		}
+	}
+}
