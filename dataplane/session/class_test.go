@@ -91,3 +91,47 @@ func TestClassIsInTheKeys(t *testing.T) {
 		t.Error("a session of two classes came up")
 	}
 }
+
+// TestMuxIsOfOneClass: and of a session that is there, or far ends could have us remember
+// classes for ever.
+func TestMuxIsOfOneClass(t *testing.T) {
+	n := newNodes(t, 1, nodeOptions{})[0]
+	peer := testKey()
+	n.m.SetMux(peer, 1, true)
+	spec := RouteSpec{Peer: peer, Out: forward.Neighbour{Peer: testKey()}, OutLabel: 1, In: forward.Neighbour{Peer: testKey()}}
+	muxed := func(class uint32) bool {
+		t.Helper()
+		s, ok := n.m.SessionClass(peer, class)
+		if !ok {
+			t.Fatalf("no session of class %d", class)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.mux
+	}
+	var ids []uint64
+	for class := range uint32(3) {
+		spec.Class, spec.OutLabel = class, packet.Label(class+1)
+		in, err := n.m.AddRoute(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, in.ID)
+	}
+	n.m.SetMux(peer, 1, true)
+	n.m.SetMux(peer, 2, true)
+	n.m.SetMux(peer, 2, false)
+	if muxed(0) || !muxed(1) || muxed(2) {
+		t.Errorf("mux %v, %v, %v; want class 1 alone", muxed(0), muxed(1), muxed(2))
+	}
+	if err := n.m.RemoveRoute(ids[1]); err != nil {
+		t.Fatal(err)
+	}
+	spec.Class, spec.OutLabel = 1, 9
+	if _, err := n.m.AddRoute(spec); err != nil {
+		t.Fatal(err)
+	}
+	if muxed(1) {
+		t.Error("a new session inherited mux")
+	}
+}

@@ -77,7 +77,6 @@ type Manager struct {
 
 	mu       sync.RWMutex // guards the rest; before Session.mu
 	sessions map[end]*Session
-	spread   map[end]bool // those of SetMux, whether or not they have a session
 	byAddr   map[[16]byte]*Session
 	direct   map[*link.Link]*route
 	routes   map[uint64]*route // those of AddRoute
@@ -114,7 +113,6 @@ func New(cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, pk: cfg.Static.PubKey(), links: cfg.Links, forward: cfg.Forward, upper: cfg.Upper, log: cfg.Log,
 		sessions: make(map[end]*Session),
-		spread:   make(map[end]bool),
 		byAddr:   make(map[[16]byte]*Session),
 		direct:   make(map[*link.Link]*route),
 		routes:   make(map[uint64]*route),
@@ -161,23 +159,18 @@ func (m *Manager) SessionClass(pk cipher.PubKey, class uint32) (*Session, bool) 
 	return s, ok
 }
 
-// SetMux spreads the flows to pk over all good routes of a class, or no longer. It
-// holds for the sessions of that class that are and that will be, until it is undone.
+// SetMux spreads the flows to pk over all good routes of a class, or no longer. It is a
+// property of the session, from the first route to the last, and does nothing where there
+// is none: call it after AddRoute.
 func (m *Manager) SetMux(pk cipher.PubKey, class uint32, on bool) {
-	at := end{pk, class}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if on {
-		m.spread[at] = true
-	} else {
-		delete(m.spread, at)
+	s, ok := m.SessionClass(pk, class)
+	if !ok {
+		return
 	}
-	if s := m.sessions[at]; s != nil {
-		s.mu.Lock()
-		s.mux = on || m.cfg.Mux
-		s.reschedule()
-		s.mu.Unlock()
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mux = on || m.cfg.Mux
+	s.reschedule()
 }
 
 // dialPatience is how long Dial waits for links and handshakes that are not there:
@@ -282,7 +275,7 @@ func (m *Manager) sessionLocked(at end) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.mux = m.cfg.Mux || m.spread[at]
+	s.mux = m.cfg.Mux
 	m.sessions[at] = s
 	m.byAddr[at.addr()] = s
 	return s, nil
