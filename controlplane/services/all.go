@@ -18,14 +18,12 @@ import (
 	"github.com/skyminer/skywire/controlplane/dmsg"
 	"github.com/skyminer/skywire/controlplane/dmsg/relay/daemon"
 	"github.com/skyminer/skywire/controlplane/httpauth"
-	"github.com/skyminer/skywire/controlplane/services/addressresolver"
 	"github.com/skyminer/skywire/controlplane/services/bootstrap"
 	"github.com/skyminer/skywire/controlplane/services/dmsgdisc"
 	"github.com/skyminer/skywire/controlplane/services/httpd"
 	"github.com/skyminer/skywire/controlplane/services/nonce"
 	"github.com/skyminer/skywire/controlplane/services/servicedisc"
 	"github.com/skyminer/skywire/controlplane/services/stunserver"
-	"github.com/skyminer/skywire/controlplane/services/uptimetracker"
 	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -205,33 +203,24 @@ func (w *whole) mount(version string) error {
 	}
 	verifier := httpauth.NewVerifier(httpauth.Options{Hosts: hosts, Key: w.pk, Nonces: nonce.New(w.st, time.Now)})
 	limits := w.cfg.Limits
-	unlimited := limits.Writes == 0
-
 	do := dmsgdisc.DefaultOptions()
-	do.Log, do.Version = log("dmsgdisc"), version
+	do.Log = log("dmsgdisc")
 	do.Testing = true // a network on one machine is a network
 	do.Shared = w.cfg.Store != "" && !strings.HasPrefix(w.cfg.Store, "bolt://")
-	ao := addressresolver.DefaultOptions()
-	ao.Verifier, ao.Log = verifier, log("ar")
-	so := servicedisc.DefaultOptions()
-	so.Verifier, so.Log = verifier, log("sd")
-	uo := uptimetracker.DefaultOptions()
-	uo.Verifier, uo.Log = verifier, log("ut")
-	if w.geo != nil {
-		so.Geo, uo.Geo = w.geo, w.geo
-	}
-	if unlimited {
+	if limits.Writes == 0 {
 		do.ReadRate, do.WriteRate, do.NewRate, do.KeyRate = 0, 0, 0, 0
-		ao.DialRate, ao.KeyRate, so.KeyRate, uo.KeyRate = 0, 0, 0, 0
+	}
+	p := func(name string) parts {
+		return parts{sk: w.sk, st: w.st, verifier: verifier, geo: w.geo, free: limits.Writes == 0, log: log(name)}
 	}
 	var errs []error
 	directory, err := dmsgdisc.New(w.st, do)
 	errs = append(errs, err)
-	ar, err := addressresolver.New(w.st, ao)
+	ar, err := newAR(p("ar"))
 	errs = append(errs, err)
-	sd, err := servicedisc.New(w.st, so)
+	sd, err := newSD(p("sd"))
 	errs = append(errs, err)
-	ut, err := uptimetracker.New(w.st, uo)
+	ut, err := newUT(p("ut"))
 	errs = append(errs, err)
 	boot, err := bootstrap.New(bootstrap.Options{SecKey: w.sk, Conf: w.conf(w.base()), Dmsg: w.conf("dmsg://" + w.pk.String() + ":80"), Log: log("conf")})
 	if errs = append(errs, err); errors.Join(errs...) != nil {
@@ -243,6 +232,9 @@ func (w *whole) mount(version string) error {
 		{Name: "ar", Prefix: prefixAddress, Service: ar, Limits: limits},
 		{Name: "sd", Prefix: prefixServiceDisc, Service: sd, Limits: limits},
 		{Name: "ut", Prefix: prefixUptime, Service: ut, Limits: limits},
+	}
+	if w.stun != nil {
+		mounts = append(mounts, stunMount(w.stun))
 	}
 	h := httpd.NewHost(httpd.HostOptions{Version: version, Now: time.Now, Log: w.log}, mounts...)
 	w.server = server{host: h, sk: w.sk, directory: w.ownRelayFirst(directory), perKey: w.cfg.Connections, log: w.log, more: w.beside}

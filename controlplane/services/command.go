@@ -31,6 +31,9 @@ func NewCommand(out, errw io.Writer, version string, color bool) *Command {
 	c.app.Flag("log-level", "debug, info, warn or error; the default is the configuration's.").PlaceHolder("LEVEL").EnumVar(&c.level, "debug", "info", "warn", "error")
 	c.addAll()
 	c.addDmsgDisc()
+	for _, s := range singles() {
+		c.addSingle(s)
+	}
 	return c
 }
 

@@ -6,11 +6,14 @@ import (
 	"net"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/skyminer/skywire/controlplane/dmsg"
+	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
 	"github.com/skyminer/skywire/controlplane/setup"
+	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 // serveSetup runs a setup node with the key of client until ctx ends.
@@ -26,4 +29,19 @@ func serveSetup(ctx context.Context, client *dmsg.Client, log zerolog.Logger) er
 		return fmt.Errorf("setup node: %w", err)
 	}
 	return node.Serve(ctx, l)
+}
+
+// setupNode runs a setup node alone until ctx ends.
+func (c *Command) setupNode(ctx context.Context, sk cipher.SecKey, d disc.Directory, log zerolog.Logger) error {
+	dc := dmsg.DefaultConfig()
+	dc.SecKey, dc.Directory, dc.MinSessions, dc.Log = sk, d, dmsg.AllServers, log
+	client, err := dmsg.New(dc)
+	if err != nil {
+		return err
+	}
+	log.Info().Stringer("pk", client.PubKey()).Int("port", setup.NodePort).Msg("setup node is up")
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return client.Run(ctx) })
+	g.Go(func() error { return serveSetup(ctx, client, log) })
+	return g.Wait()
 }
