@@ -88,7 +88,9 @@ func (m *Manager) keep() {
 		due, dead, again := m.tend(time.Now())
 		m.mu.Unlock()
 		for _, k := range dead {
-			m.plane.drop(k.pk, k.typ)
+			if up, _, _ := m.state(k.pk, k.typ); !up {
+				m.plane.drop(k.pk, k.typ)
+			}
 		}
 		for _, w := range due {
 			_, _ = m.attempt(w.pk, w.typ, m.asked(w)) // it fails only where Run is over
@@ -147,6 +149,9 @@ func (m *Manager) tend(now time.Time) (due []want, dead []key, again time.Durati
 			}
 			if m.over(w, s, now) {
 				delete(m.wants, w)
+				if w.typ != 0 { // the engine was left to try by itself
+					dead = append(dead, key(w))
+				}
 				continue
 			}
 			if s.next.After(now) {

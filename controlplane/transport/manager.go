@@ -33,6 +33,7 @@ type Manager struct {
 	plane    plane
 	overlay  Overlay
 	carriers []carrier
+	deaf     bool // the system is not asked for changes of the network: in tests with a fake clock
 
 	members []*member // as cfg.Members
 
@@ -121,7 +122,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.running = true
 	m.mu.Unlock()
 	m.start(m.keep)
-	m.start(func() { m.watch(m.life) })
+	if !m.deaf {
+		m.start(func() { m.watch(m.life) })
+	}
 	m.start(func() { _, _ = m.reflector.Mapped(m.life) }) // the first offer need not wait for it
 	for _, d := range m.members {
 		m.start(func() { d.register(m.life) })

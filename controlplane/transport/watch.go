@@ -35,10 +35,7 @@ func (m *Manager) NetworkChanged(within time.Duration) {
 	}
 	m.mu.Lock()
 	for _, w := range m.wants {
-		w.failures, w.next, w.upgrades = 0, time.Time{}, 0
-		if !w.upgrade.IsZero() {
-			w.upgrade = time.Now()
-		}
+		w.failures, w.next, w.upgrades, w.upgrade = 0, time.Time{}, 0, time.Now()
 	}
 	m.shout()
 	m.mu.Unlock()
