@@ -17,6 +17,7 @@ import (
 	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
 	"github.com/skyminer/skywire/controlplane/dmsg/yamux"
+	"github.com/skyminer/skywire/controlplane/router"
 	"github.com/skyminer/skywire/controlplane/setup"
 	"github.com/skyminer/skywire/controlplane/transport"
 	"github.com/skyminer/skywire/controlplane/visor/config"
@@ -39,6 +40,7 @@ type member struct {
 	ut  *deployment.UptimeTracker
 
 	setup *setup.Client  // set by network.attach
+	local *router.Local  // likewise
 	hops  *dmsg.Listener // of setup nodes' requests
 	node  *dmsg.Listener // of those to the setup node that the visor is; nil where it is none
 	log   zerolog.Logger

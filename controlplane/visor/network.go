@@ -12,7 +12,6 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/skyminer/skywire/controlplane/api"
 	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/controlplane/dmsg"
 	"github.com/skyminer/skywire/controlplane/dmsg/yamux"
@@ -157,6 +156,9 @@ func (n *network) attach(opt *Options, static *cipher.StaticKey, f *floors) erro
 		m.setup, err = setup.NewClient(setup.ClientConfig{
 			Key: static, Table: f.forward, LinkUp: up, Nodes: m.nodeAddrs(static.PubKey(), c.Routing.SetupNodes), Log: log,
 		})
+		if err == nil {
+			m.local, err = m.newLocal(static.PubKey(), f.links)
+		}
 		if err != nil {
 			return fmt.Errorf("visor: %w", err)
 		}
@@ -203,14 +205,6 @@ func (n *network) routing(finder string) []router.Member {
 		all = append(all, router.Member{Name: nameOf(m.conf), Finder: m.finder(finder), Setup: m.setup})
 	}
 	return all
-}
-
-// finder returns the path finder that the configuration names, or what there is.
-func (m *member) finder(kind string) router.PathFinder {
-	if kind == api.FinderService && m.rf != nil {
-		return m.rf
-	}
-	return m.rf
 }
 
 // run keeps transports and routes, and serves setup nodes and operators from afar, until
