@@ -52,7 +52,7 @@ func newWorld(t *testing.T, n int, pairs [][2]int) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Hear(w.OnRoute)
+	a.OnRoute(w.OnRoute)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()

@@ -3,7 +3,9 @@
 package setuptest
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -45,11 +47,11 @@ type Visor struct {
 	Hop      *setup.Hop
 	Client   *setup.Client
 
-	// OnRoute hears of the routes of Sessions, where it is set.
-	OnRoute func(session.RouteInfo, session.RouteEvent)
-
-	mu   sync.Mutex
-	stop func()
+	mu      sync.Mutex
+	onRoute func(session.RouteInfo, session.RouteEvent)
+	burst   func(*link.Burst)
+	request func(*http.Request, []byte)
+	stop    func()
 }
 
 // New starts n visors and a setup node that all of them trust. edit changes the
@@ -57,19 +59,23 @@ type Visor struct {
 func New(t testing.TB, n int, edit func(i int, c *setup.HopConfig)) *Net {
 	t.Helper()
 	net := &Net{T: t, Relay: relaytest.Start(t, 0)}
-	net.Node = net.AddNode(setup.DefaultNodeLimits())
+	net.Node = net.AddNode(nil)
 	for i := range n {
 		net.Visors = append(net.Visors, net.visor(i, edit))
 	}
 	return net
 }
 
-// AddNode starts one more setup node, which no hop trusts yet, and returns its key.
-func (n *Net) AddNode(limits setup.NodeLimits) cipher.PubKey {
+// AddNode starts one more setup node, which no hop trusts yet, and returns its key. Its
+// requests go through wrap, where that is not nil.
+func (n *Net) AddNode(wrap func(http.RoundTripper) http.RoundTripper) cipher.PubKey {
 	n.T.Helper()
 	pk, sk := cipher.GenerateKeyPair()
 	client, rt := n.Dmsg(sk)
-	node, err := setup.NewNode(setup.NodeConfig{Key: pk, Transport: rt, Limits: limits, Log: zerolog.Nop()})
+	if wrap != nil {
+		rt = wrap(rt)
+	}
+	node, err := setup.NewNode(setup.NodeConfig{Key: pk, Transport: rt, Limits: setup.DefaultNodeLimits(), Log: zerolog.Nop()})
 	if err != nil {
 		n.T.Fatal(err)
 	}
@@ -144,7 +150,7 @@ func (n *Net) visor(i int, edit func(int, *setup.HopConfig)) *Visor {
 	if v.Hop, err = setup.NewHop(hop); err != nil {
 		n.T.Fatal(err)
 	}
-	n.serve(v.Dmsg, setup.HopPort, v.Hop.Serve)
+	n.serve(v.Dmsg, setup.HopPort, v.serveHop)
 	v.Client, err = setup.NewClient(setup.ClientConfig{
 		Key: key, Table: v.Forward, LinkUp: setup.LinksOf(v.Links),
 		Nodes: []setup.NodeAddr{{PK: n.Node, Transport: v.HTTP}}, Log: zerolog.Nop(),
@@ -163,14 +169,14 @@ func (n *Net) dataPlane(v *Visor) {
 	local := netip.MustParseAddrPort("127.0.0.1:0")
 	cfg.Static, cfg.UDP, cfg.TCP, cfg.Workers = v.Key, local, local, 1
 	var err error
-	if v.Links, err = link.New(cfg, v.Forward); err != nil {
+	if v.Links, err = link.New(cfg, tap{v.Forward, v}); err != nil {
 		n.T.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- v.Links.Run(ctx) }()
 	v.Sessions, err = session.New(session.Config{
-		Static: v.Key, Links: v.Links, Forward: v.Forward, Upper: deaf{}, OnRoute: v.onRoute, Log: zerolog.Nop(),
+		Static: v.Key, Links: v.Links, Forward: v.Forward, Upper: deaf{}, OnRoute: v.routeEvent, Log: zerolog.Nop(),
 	})
 	if err != nil {
 		n.T.Fatal(err)
@@ -186,20 +192,67 @@ func (n *Net) dataPlane(v *Visor) {
 	n.T.Cleanup(v.stop)
 }
 
-func (v *Visor) onRoute(info session.RouteInfo, ev session.RouteEvent) {
+func (v *Visor) routeEvent(info session.RouteInfo, ev session.RouteEvent) {
 	v.mu.Lock()
-	f := v.OnRoute
+	f := v.onRoute
 	v.mu.Unlock()
 	if f != nil {
 		f(info, ev)
 	}
 }
 
-// Hear sets OnRoute.
-func (v *Visor) Hear(f func(session.RouteInfo, session.RouteEvent)) {
+// OnRoute has f hear what becomes of the routes that end here.
+func (v *Visor) OnRoute(f func(session.RouteInfo, session.RouteEvent)) {
 	v.mu.Lock()
-	v.OnRoute = f
+	v.onRoute = f
 	v.mu.Unlock()
+}
+
+// Watch has burst see all route packets that come in, and request what setup nodes ask
+// for, before they are worked on. Either may be nil.
+func (v *Visor) Watch(burst func(*link.Burst), request func(*http.Request, []byte)) {
+	v.mu.Lock()
+	v.burst, v.request = burst, request
+	v.mu.Unlock()
+}
+
+// A tap is a label table that somebody watches.
+type tap struct {
+	*forward.Engine
+	v *Visor
+}
+
+// HandleBurst implements link.Handler.
+func (t tap) HandleBurst(b *link.Burst) {
+	t.v.mu.Lock()
+	if t.v.burst != nil {
+		t.v.burst(b)
+	}
+	t.v.mu.Unlock()
+	t.Engine.HandleBurst(b)
+}
+
+// serveHop answers setup nodes.
+func (v *Visor) serveHop(ctx context.Context, ln net.Listener) error {
+	srv := dmsghttp.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		v.mu.Lock()
+		if v.request != nil {
+			v.request(r, body)
+		}
+		v.mu.Unlock()
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		v.Hop.Handler().ServeHTTP(w, r)
+	}))
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(ln); ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // Kill ends the visor's data plane, as a crash does.
