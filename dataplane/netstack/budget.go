@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -44,6 +45,10 @@ const (
 type budget struct {
 	total int64
 	stack *stack.Stack
+
+	// spreading counts the streams that were busy and spread over several paths when they
+	// were last looked after.
+	spreading atomic.Int32
 
 	mu      sync.Mutex
 	limit   int // bytes per buffer

@@ -222,6 +222,7 @@ func (c *Conn) awaitSpace() {
 	}
 	so := c.ep.SocketOptions()
 	size := int(so.GetSendBufferSize())
+	c.goOn(&info)
 	c.wr.pace.path = c.path()
 	want := c.wr.pace.step(time.Now(), c.sent.Load(), size, max(int(int32(info.SndCwnd)), 0)*mss, info.RTT, info.CcState == tcpip.Open)
 	if want = min(want, c.stack.budget.bufferLimit()); want != size {

@@ -1,28 +1,109 @@
 package netstack
 
-import "time"
+import (
+	"reflect"
+	"time"
+	"unsafe"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+)
 
 // A Spreader is a Peer that may spread the packets of a stream over several paths at
-// once. *session.Session implements it.
+// once, each at its own pace. *session.Session implements it.
 type Spreader interface {
 	Peer
-	// PathRTT returns the round trip of the slowest path that packets are spread over, 0
-	// if they are not spread.
-	PathRTT() time.Duration
+	// Spread returns the round trip of the slowest path that packets are spread over, and
+	// the rate of all of them in bytes per second. Both are 0 where packets are not spread.
+	Spread() (rtt time.Duration, rate float64)
 }
 
-// noticeSpread notes what the session says of the paths. A stream measures the round trip
-// of the quickest path while it is slow enough for that one alone; held near what that
-// one holds, it would never come to use the others.
-func (c *Conn) noticeSpread() {
-	peer, ok := c.stack.cfg.Network.Lookup(c.remote.overlay())
+// paths is what a stream knows of the paths that it is spread over.
+//
+// A stream by itself sees one path only. It measures the round trip of the quickest while
+// it is slow enough for that one alone, and held near what that holds it would never come
+// to use the others. And its slow start ends where the round trip grows (HyStart), which it
+// does when the second path joins in; CUBIC takes ten seconds from there to fill both. The
+// floor below knows better: it paces each path and keeps what is too much in a queue of its
+// own. So a stream's slow start goes on up to its share of what the paths hold.
+type paths struct {
+	rtt       time.Duration
+	rate      float64
+	threshold *int   // the endpoint's ssthresh; nil if not found
+	sent      uint64 // when last looked at; tend's
+}
+
+// noticeSpread asks the session about its paths, and reports whether the stream has used
+// them since it was last asked.
+func (c *Conn) noticeSpread() bool {
+	var s paths
+	if peer, ok := c.stack.cfg.Network.Lookup(c.remote.overlay()); ok {
+		if p, ok := peer.(Spreader); ok {
+			s.rtt, s.rate = p.Spread()
+		}
+	}
+	old := c.spread.Load()
+	if old == nil && s.rtt == 0 {
+		return false // as nearly always
+	}
+	s.sent = c.sent.Load()
+	if old != nil {
+		s.threshold = old.threshold
+	}
+	if s.threshold == nil {
+		s.threshold = c.slowStartThreshold()
+	}
+	c.spread.Store(&s)
+	return s.rtt > 0 && old != nil && s.sent != old.sent
+}
+
+// path returns the round trip of the slowest path that the stream is spread over, or 0.
+func (c *Conn) path() time.Duration {
+	if s := c.spread.Load(); s != nil {
+		return s.rtt
+	}
+	return 0
+}
+
+// slowStartThreshold finds where gVisor keeps it: as with rackSwitch, in a field that is
+// not exported.
+func (c *Conn) slowStartThreshold() *int {
+	e, ok := c.ep.(*tcp.Endpoint)
 	if !ok {
+		return nil
+	}
+	snd, ok := reflect.TypeFor[tcp.Endpoint]().FieldByName("snd")
+	if !ok || snd.Type.Kind() != reflect.Pointer {
+		return nil
+	}
+	state, ok := snd.Type.Elem().FieldByName("TCPSenderState")
+	if !ok || state.Type != reflect.TypeFor[tcp.TCPSenderState]() {
+		return nil
+	}
+	e.LockUser()
+	defer e.UnlockUser()
+	sender := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(e), snd.Offset))
+	if sender == nil {
+		return nil // not connected yet
+	}
+	return &(*tcp.TCPSenderState)(unsafe.Add(sender, state.Offset)).Ssthresh
+}
+
+// goOn lets slow start go on to the stream's share of what its paths hold.
+func (c *Conn) goOn(info *tcpip.TCPInfoOption) {
+	s := c.spread.Load()
+	if s == nil || s.rtt == 0 || s.threshold == nil || info.CcState != tcpip.Open {
 		return
 	}
-	if s, ok := peer.(Spreader); ok {
-		c.spread.Store(int64(s.PathRTT()))
+	share := max(1, int(c.stack.budget.spreading.Load()))
+	want := int(headroom*s.rate*s.rtt.Seconds()) / share / mss
+	if want <= int(int32(info.SndSsthresh)) {
+		return
 	}
+	e := c.ep.(*tcp.Endpoint)
+	e.LockUser()
+	if *s.threshold < want {
+		*s.threshold = want
+	}
+	e.UnlockUser()
 }
-
-// path returns the round trip of the slowest path that the stream is spread over.
-func (c *Conn) path() time.Duration { return time.Duration(c.spread.Load()) }

@@ -23,7 +23,14 @@ var errStalled = errors.New("skynet: stream stalled after heavy loss")
 //
 // It runs only while there are streams.
 func (b *budget) tend() {
-	b.each((*Conn).tend)
+	spreading := int32(0)
+	b.each(func(c *Conn) {
+		c.tend()
+		if c.noticeSpread() {
+			spreading++
+		}
+	})
+	b.spreading.Store(spreading)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.streams) > 0 && !b.closed {
@@ -44,7 +51,6 @@ func (c *Conn) tend() {
 		return // RTO 0: not connected yet
 	}
 	c.notice(info.RTT)
-	c.noticeSpread()
 	if !stalled(info.SndCwnd) {
 		return
 	}

@@ -12,6 +12,8 @@ const (
 	benchLoss  = 0.03
 	benchFirst = 10 * time.Second
 	benchMost  = 5 * time.Minute
+
+	queueStale = 500 * time.Millisecond
 )
 
 // A lane is what the sender of a mux session knows of one route.
@@ -32,8 +34,9 @@ type lane struct {
 type lanes []*lane
 
 // measure works out how late packets are on each lane. Where the peer has reported, by
-// its clock; elsewhere from half of a round trip.
-func (ls lanes) measure() {
+// its clock; elsewhere from half of a round trip. A queue that was seen long ago is
+// over.
+func (ls lanes) measure(now time.Duration) {
 	var offset time.Duration // of the peer's clock
 	known := false
 	for _, l := range ls {
@@ -43,7 +46,10 @@ func (ls lanes) measure() {
 	}
 	for _, l := range ls {
 		if l.srtt != 0 {
-			l.late = l.delay.get() + l.queue
+			l.late = l.delay.get()
+			if now-l.heard < queueStale {
+				l.late += l.queue
+			}
 			continue
 		}
 		l.late = offset + l.guess/2

@@ -30,7 +30,8 @@ type Session struct {
 
 	spray   atomic.Pointer[spray] // nil: every flow keeps to one route
 	unspray unspray
-	trip    atomic.Int64  // see PathRTT
+	trip    atomic.Int64  // see Spread, in ns
+	rate    atomic.Uint64 // likewise
 	origin  time.Duration // of the clock that the peer sees
 
 	shake sessionShake

@@ -17,6 +17,8 @@ const (
 	queueTime  = 250 * time.Millisecond
 	queueLeast = 512 << 10
 	queueMost  = 8 << 20
+	// sprayTurns is how many sends are made at once; others may want the lock.
+	sprayTurns = 16
 	// queueIdle is after how long without traffic the queue's memory goes.
 	queueIdle = 10 * time.Second
 )
@@ -100,7 +102,11 @@ func (y *spray) pump(now time.Duration) {
 	var l *lane
 	if l, wait = y.lanes.pick(now, y.queue.bytes); l != nil {
 		y.s.m.send(func(tx *link.Tx, sc *scratch) {
-			for ; l != nil; l, wait = y.lanes.pick(now, y.queue.bytes) {
+			for turns := 0; l != nil; l, wait = y.lanes.pick(now, y.queue.bytes) {
+				if turns++; turns > sprayTurns {
+					wait = 0
+					break
+				}
 				if y.queue.shed(now, y.target, packet.MinMTU) {
 					y.s.m.drops.add(DropQueueLong)
 				} else {
@@ -198,7 +204,7 @@ func (y *spray) report(r *route, rep muxReport, now time.Duration) {
 	defer y.mu.Unlock()
 	for _, l := range y.lanes {
 		if l.r == r && l.report(now, rep) {
-			y.lanes.measure()
+			y.lanes.measure(now)
 			y.retarget(now)
 			y.pump(now)
 			return
@@ -210,11 +216,13 @@ func (y *spray) report(r *route, rep muxReport, now time.Duration) {
 func (y *spray) retarget(now time.Duration) {
 	skew, trip := y.lanes.skew(now)
 	y.target = skew + max(trip/2, 4*queueTarget)
-	y.limit = int(min(max(y.lanes.rate(now)*(queueTime+skew).Seconds(), queueLeast), queueMost))
+	rate := y.lanes.rate(now)
+	y.limit = int(min(max(rate*(queueTime+skew).Seconds(), queueLeast), queueMost))
 	if !y.active {
-		trip = 0
+		trip, rate = 0, 0
 	}
 	y.s.trip.Store(int64(trip))
+	y.s.rate.Store(uint64(rate))
 }
 
 // update follows the session's routes. Session.mu is held.
@@ -258,7 +266,7 @@ func (y *spray) update(now time.Duration, routes []*route) {
 	if usable == 0 || !y.active || y.queue.bytes == 0 && now-y.used > queueIdle {
 		y.queue = muxQueue{} // nothing of it, or nothing that could go anywhere
 	}
-	y.lanes.measure()
+	y.lanes.measure(now)
 	y.lanes.judge(now)
 	y.retarget(now)
 	y.pump(now)
@@ -284,6 +292,7 @@ func (y *spray) close() {
 		y.timer.Stop()
 	}
 	y.s.trip.Store(0)
+	y.s.rate.Store(0)
 }
 
 // respray begins or ends the spraying, or follows the routes. Session.mu is held.
@@ -303,6 +312,9 @@ func (s *Session) respray() {
 	s.unspray.follow(s.routes)
 }
 
-// PathRTT returns the round trip of the slowest route that streams are spread over, 0 if
-// they are not. A stream has to have so much under way to use all routes.
-func (s *Session) PathRTT() time.Duration { return ns(s.trip.Load()) }
+// Spread returns the round trip of the slowest route that streams are spread over, and the
+// rate of all of them in bytes per second; 0 if they are not. A stream has to have so much
+// under way to use all routes.
+func (s *Session) Spread() (rtt time.Duration, rate float64) {
+	return ns(s.trip.Load()), float64(s.rate.Load())
+}
