@@ -26,10 +26,13 @@ func parseType(typ string) (link.Type, error) {
 	return t, nil
 }
 
+// errLabel refuses a label.
+var errLabel = fmt.Errorf("transport: a label has up to %d of a-z, 0-9, - and _", maxLabel)
+
 // Apply replaces the settings. What is not persistent any more stays until it is lost.
 //
-// Errors: a persistent transport of no known type, or to this visor; an address in the
-// table that is none. Nothing changes then.
+// Errors: a persistent transport of no known type, or to this visor, or with a bad label; an
+// address in the table that is none. Nothing changes then.
 func (m *Manager) Apply(s Settings) error {
 	var errs []error
 	for _, p := range s.Persistent {
@@ -38,6 +41,11 @@ func (m *Manager) Apply(s Settings) error {
 		}
 		if p.PK == m.pk {
 			errs = append(errs, ErrSelf)
+		}
+	}
+	for _, p := range s.Persistent {
+		if !isLabel(p.Label) {
+			errs = append(errs, errLabel)
 		}
 	}
 	for pk, addr := range s.Table {
@@ -99,6 +107,8 @@ func (m *Manager) Add(ctx context.Context, pk cipher.PubKey, typ string, o Optio
 		return Info{}, ErrSelf
 	case pk.Validate() != nil:
 		return Info{}, fmt.Errorf("transport: %w", pk.Validate())
+	case !isLabel(o.Label):
+		return Info{}, errLabel
 	case o.Addr != "" && t != link.STCPR:
 		return Info{}, errors.New("transport: only a transport of type stcpr has an address")
 	}

@@ -39,7 +39,7 @@ type member struct {
 	moved   chan struct{} // addresses are not what the resolver knows
 	again   chan struct{} // what failed may work now
 
-	registered  map[deployment.TransportID]bool
+	registered  map[deployment.TransportID]bool      // false: must be registered again
 	refused     map[deployment.TransportID]time.Time // when to try again
 	beaten      time.Time
 	quarantined string
@@ -285,7 +285,7 @@ func (d *member) beatTaken(unknown []deployment.TransportID) {
 	defer d.m.mu.Unlock()
 	d.beaten = time.Now()
 	for _, id := range unknown {
-		delete(d.registered, id)
+		d.registered[id] = false
 	}
 }
 

@@ -35,8 +35,8 @@ const (
 	settleAgain = 10 * time.Minute
 	// maxSettle bounds the body of a question or an answer, in bytes.
 	maxSettle = 4 << 10
-	// maxLabel bounds a label, in bytes.
-	maxLabel = 32
+	// maxLabel bounds a label, in bytes: discoveries take no longer ones.
+	maxLabel = 16
 )
 
 // Codes of refusals.
@@ -80,23 +80,19 @@ func memberTag(id, a, b cipher.PubKey) string {
 }
 
 // settle has the neighbour sign t for each of our deployments, for as long as the link is
-// up and some signature is missing.
+// up and some signature is missing. It is done anew for each connection: the neighbour may
+// have forgotten.
 func (m *Manager) settle(t *transport) {
-	defer func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		t.settling = false
-	}()
-	if t.typ == link.DMSG && !sleep(m.life, relayedSettle) {
-		return
+	// A link over dmsg most often gives way to a direct one at once.
+	if t.typ == link.DMSG {
+		m.pauseUp(t, relayedSettle)
 	}
 	for failures := 0; ; failures++ {
-		pause := backOff(retryFirst/2, retryMost, failures)
 		missing := m.unsigned(t)
 		if missing == nil {
 			return
 		}
-		refused := 0
+		pause, strangers := backOff(retryFirst/2, retryMost, failures), 0
 		for _, d := range missing {
 			err := m.settleWith(t, d)
 			m.mu.Lock()
@@ -105,54 +101,56 @@ func (m *Manager) settle(t *transport) {
 			}
 			m.mu.Unlock()
 			if errors.Is(err, errNotMember) {
-				refused++
+				strangers++
 			}
 		}
-		if refused == len(missing) {
+		if strangers == len(missing) {
 			pause = jitter(settleAgain)
 		}
-		if !m.pauseUp(t, pause) {
+		m.pauseUp(t, pause)
+	}
+}
+
+// pauseUp waits for d, or until the link of t is not up any more, or all is signed.
+func (m *Manager) pauseUp(t *transport, d time.Duration) {
+	late := time.NewTimer(d)
+	defer late.Stop()
+	for {
+		m.mu.Lock()
+		over, news := !m.lives(t) || len(m.missing(t)) == 0, m.news
+		m.mu.Unlock()
+		if over {
+			return
+		}
+		select {
+		case <-news:
+		case <-late.C:
+			return
+		case <-m.life.Done():
 			return
 		}
 	}
 }
 
-// pauseUp waits for d, and reports whether the link of t is up then.
-func (m *Manager) pauseUp(t *transport, d time.Duration) bool {
-	late := time.NewTimer(d)
-	defer late.Stop()
-	for {
-		m.mu.Lock()
-		up, news, done := t.up && m.transports[t.key] == t, m.news, len(m.missing(t)) == 0
-		m.mu.Unlock()
-		if !up || done {
-			return up
-		}
-		select {
-		case <-news:
-		case <-late.C:
-			return true
-		case <-m.life.Done():
-			return false
-		}
-	}
-}
+// lives reports whether t is up, and one of ours still. mu is held.
+func (m *Manager) lives(t *transport) bool { return t.up && m.transports[t.key] == t }
 
-// unsigned returns the deployments for which t lacks the neighbour's signature; nil if
-// there are none, or t is not up.
-func (m *Manager) unsigned(t *transport) []*member {
+// unsigned returns the deployments for which t lacks the neighbour's signature. Where there
+// are none, or t is not up, or Run is over, it ends the settlement and returns nil.
+func (m *Manager) unsigned(t *transport) (missing []*member) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !t.up || m.transports[t.key] != t {
-		return nil
+	if m.lives(t) && !m.ended {
+		missing = m.missing(t)
 	}
-	return m.missing(t)
+	t.settling = len(missing) > 0
+	return missing
 }
 
-// missing is unsigned for any t. mu is held.
+// missing returns the deployments in which this connection is not settled. mu is held.
 func (m *Manager) missing(t *transport) (missing []*member) {
 	for _, d := range m.members {
-		if d.TPD != nil && t.signed[d] == nil {
+		if d.TPD != nil && !t.settled[d] {
 			missing = append(missing, d)
 		}
 	}
@@ -222,7 +220,10 @@ func (m *Manager) label(t *transport) string {
 func (m *Manager) keepSigned(t *transport, d *member, e deployment.SignedTransport) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t.label, t.signed[d] = e.Label, &e
+	t.label, t.signed[d], t.settled[d] = e.Label, &e, true
+	if _, ok := d.registered[t.id]; ok {
+		d.registered[t.id] = false // the neighbour may have taken it out meanwhile
+	}
 	d.kick()
 	m.shout()
 }
@@ -310,7 +311,7 @@ func (m *Manager) handleSettle(w http.ResponseWriter, r *http.Request) {
 // sign returns our signature of a transport that pk has opened and signed, and registers it.
 func (m *Manager) sign(pk cipher.PubKey, q settleRequest) (sig *cipher.Sig, code string, err error) {
 	typ, err := link.ParseType(q.Type)
-	if err != nil || !printable(q.Label) {
+	if err != nil || !isLabel(q.Label) {
 		return nil, codeBad, errors.New("this is no transport")
 	}
 	var d *member
@@ -341,10 +342,12 @@ func (m *Manager) sign(pk cipher.PubKey, q settleRequest) (sig *cipher.Sig, code
 	return &own, "", nil
 }
 
-// printable reports whether s can be a label.
-func printable(s string) bool {
+// isLabel reports whether s can be a label: a plain word, or none.
+func isLabel(s string) bool {
 	for _, c := range []byte(s) {
-		if c < 0x20 || c > 0x7e {
+		switch {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-', c == '_':
+		default:
 			return false
 		}
 	}

@@ -28,6 +28,7 @@ type transport struct {
 	settling bool
 	why      string                                  // it is not registered
 	signed   map[*member]*deployment.SignedTransport // by both edges
+	settled  map[*member]bool                        // since it has been up
 }
 
 // track returns the transport with that key, a new one if there is none. mu is held.
@@ -36,7 +37,7 @@ func (m *Manager) track(k key) *transport {
 	if t == nil {
 		t = &transport{
 			key: k, id: deployment.NewTransportID(m.pk, k.pk, k.typ.String()), since: time.Now(),
-			signed: map[*member]*deployment.SignedTransport{},
+			signed: map[*member]*deployment.SignedTransport{}, settled: map[*member]bool{},
 		}
 		m.transports[k] = t
 	}
@@ -57,9 +58,10 @@ func (m *Manager) linkChanged(k key, outbound, up bool, why error) {
 	if m.ended {
 		return
 	}
-	switch {
-	case !up:
-	case outbound && !t.settling:
+	if up {
+		clear(t.settled)
+	}
+	if up && outbound && !t.settling {
 		t.settling = true
 		m.wg.Go(func() { m.settle(t) })
 	}
