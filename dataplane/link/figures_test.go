@@ -9,7 +9,7 @@ import (
 
 func TestFigures(t *testing.T) {
 	var f figures
-	var now int64 = second
+	now := second
 	var expected, opened, bytes uint64
 	step := func(sent, came, size uint64) {
 		now += second
