@@ -2,6 +2,7 @@ package transportdisc
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ type Listener func(t deployment.Transport, stats *deployment.TransportStats, lis
 type visor struct {
 	alive      bool
 	instance   string
+	stats      []deployment.TransportStats // of the last beat
 	parts      map[int]*halves // by the number of the record
 	transports map[deployment.TransportID]*transport
 }
@@ -120,9 +122,9 @@ func (x *Index) forget(pk cipher.PubKey) {
 func (x *Index) setBeat(pk cipher.PubKey, b *beat) {
 	v := x.visor(pk)
 	was := *v
-	v.alive, v.instance = b != nil, ""
+	v.alive, v.instance, v.stats = b != nil, "", nil
 	if b != nil {
-		v.instance = b.seat.ID
+		v.instance, v.stats = b.seat.ID, b.stats
 		for i := range b.stats {
 			s := &b.stats[i]
 			if t := v.transports[s.ID]; t != nil {
@@ -152,13 +154,18 @@ func (x *Index) setHalves(pk cipher.PubKey, n int, h *halves) {
 			e := &h.list[i]
 			now[e.id] = true
 			t := x.transport(deployment.NewTransport(pk, e.other, e.typ, e.label))
-			at := &t.sides[side(&t.Transport, pk)]
-			if at.half == nil {
+			own := side(&t.Transport, pk)
+			if t.sides[own].half == nil {
 				x.halves++
+				// When the store is read, the beat comes before.
+				if i := slices.IndexFunc(v.stats, func(s deployment.TransportStats) bool { return s.ID == e.id }); i >= 0 {
+					t.stats[own] = &v.stats[i]
+				}
 			}
-			*at = sideOf{e, h.instance}
+			t.sides[own] = sideOf{e, h.instance}
 			t.Label = e.label
 			x.judge(t)
+			x.show(t)
 		}
 	}
 	if old != nil {
