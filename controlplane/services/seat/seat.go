@@ -37,7 +37,7 @@ func Class(a netip.Addr) string {
 	case !a.IsValid():
 		return "an address known only to dmsg"
 	case a.IsLoopback():
-		return "the machine of the service itself"
+		return "a loopback address"
 	case IsPrivate(a):
 		return "a private address"
 	case a.Is4():
