@@ -163,13 +163,29 @@ func (v *Visor) Trace(ctx context.Context, spec api.ConnectSpec) ([]api.TraceHop
 	}
 	var all []api.TraceHop
 	for i, h := range hops {
-		t := api.TraceHop{Hop: i + 1, PK: h.PK, RTTMicros: h.RTT.Microseconds()}
+		t := api.TraceHop{Hop: i + 1, PK: h.PK, Type: v.typeOfHop(r, spec.PK, i, h.PK), RTTMicros: h.RTT.Microseconds()}
 		if h.Err != nil {
 			t.Error = h.Err.Error()
 		}
 		all = append(all, t)
 	}
 	return all, nil
+}
+
+// typeOfHop returns the type of the transport that leads to pk as hop i of a route to
+// peer, or "" if that is not known.
+func (v *Visor) typeOfHop(r *router.Router, peer cipher.PubKey, i int, pk cipher.PubKey) string {
+	for _, route := range r.Routes() {
+		if route.Peer == peer && i < len(route.Path) && route.Path[i].To == pk {
+			return route.Path[i].Type
+		}
+	}
+	for _, l := range v.plane.Links() {
+		if i == 0 && l.PK == pk && l.State == api.LinkUp {
+			return l.Type
+		}
+	}
+	return ""
 }
 
 // translateRoute gives errors of the router the codes of the API.

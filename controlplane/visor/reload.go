@@ -209,6 +209,6 @@ func (v *Visor) SetLogLevel(_ context.Context, level string) error {
 		return api.ErrBadRequest.With("this visor's log has a fixed level")
 	}
 	v.opt.SetLevel(level)
-	v.log.Info().Str("level", level).Msg("log level set")
+	v.log.Info().Str("to", level).Msg("log level set")
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"runtime/metrics"
 	"sync"
@@ -47,6 +48,7 @@ type Visor struct {
 	forwards *skynet.Service
 	remote   *dmsghttp.Transport // to visors that are commanded from here
 	socket   net.Listener
+	metrics  net.Listener // nil where they are served nowhere
 	wanted   wanted
 	current  atomic.Pointer[config.Config] // what is in force
 	halt     context.CancelFunc            // set by Run
@@ -88,6 +90,11 @@ func newVisor(opt Options, p plane, n *network) (*Visor, error) {
 	if v.socket, err = api.Listen(conf.Resolve(opt.File, opt.Config.APISocket)); err != nil {
 		return nil, err
 	}
+	if at := opt.Config.Metrics.Addr; at != "" {
+		if v.metrics, err = net.Listen("tcp", at); err != nil {
+			return nil, errors.Join(fmt.Errorf("visor: metrics.addr: %w", err), v.socket.Close())
+		}
+	}
 	v.wanted.init(p, net.DefaultResolver, opt.Log)
 	return v, nil
 }
@@ -122,6 +129,9 @@ func (v *Visor) Run(ctx context.Context) error {
 		defer close(finding)
 		return v.network.run(ctx, v)
 	})
+	if v.metrics != nil {
+		g.Go(func() error { return v.serveMetrics(ctx, v.metrics) })
+	}
 	g.Go(func() error { return v.answerPings(ctx) })
 	v.apply()
 	g.Go(func() error { return api.Serve(ctx, v.socket, v, v.log) })

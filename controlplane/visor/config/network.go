@@ -112,6 +112,7 @@ func (c *Config) Servers(i int) ([]Server, error) {
 
 func (c *Config) validateNetwork(ps *api.Problems) {
 	c.validateDeployments(ps)
+	c.validateRelays(ps)
 	c.validateTransport(ps)
 	c.validateRouting(ps)
 	keys(ps, "management.allow", c.Management.Allow)
@@ -128,12 +129,6 @@ func (c *Config) validateDeployments(ps *api.Problems) {
 	for i, d := range c.Deployments {
 		path := fmt.Sprintf("deployments[%d]", i)
 		ps.Under(path, d.Validate())
-		for j, text := range d.DmsgServers {
-			var s Server
-			if err := s.UnmarshalText([]byte(text)); err != nil {
-				ps.Add(fmt.Sprintf("%s.dmsg_servers[%d]", path, j), "%v", err)
-			}
-		}
 		if d.DmsgDiscovery == "" && len(d.DmsgServers) == 0 {
 			ps.Add(path, "has neither dmsg_discovery nor dmsg_servers: visors find each other over dmsg")
 		}
@@ -144,6 +139,36 @@ func (c *Config) validateDeployments(ps *api.Problems) {
 			ps.Add(path+".deployment", "deployments[%d] has the same key", first)
 		}
 		seen[d.ID] = i
+	}
+}
+
+// validateRelays notes relays that are pinned in two networks: a relay keeps but one
+// session for a key, so that the two would end each other's again and again.
+func (c *Config) validateRelays(ps *api.Problems) {
+	seen := map[cipher.PubKey]string{}
+	pin := func(path string, s Server) {
+		if first, again := seen[s.PK]; again {
+			ps.Add(path, "%s pins the same relay, which keeps but one session for this visor's key; leave one of them out", first)
+			return
+		}
+		seen[s.PK] = path
+	}
+	if c.Dmsg != nil {
+		for i, s := range c.Dmsg.Servers {
+			path := fmt.Sprintf("dmsg.servers[%d]", i)
+			if _, again := seen[s.PK]; !again { // within the section it is noted already
+				pin(path, s)
+			}
+		}
+	}
+	for i := range c.Deployments {
+		servers, err := c.Servers(i)
+		if err != nil {
+			continue // noted already
+		}
+		for j, s := range servers {
+			pin(fmt.Sprintf("deployments[%d].dmsg_servers[%d]", i, j), s)
+		}
 	}
 }
 
