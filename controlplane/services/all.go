@@ -216,6 +216,8 @@ func (w *whole) mount(version string) error {
 	var errs []error
 	directory, err := dmsgdisc.New(w.st, do)
 	errs = append(errs, err)
+	tpd, err := transportDisc(p("tpd"))
+	errs = append(errs, err)
 	ar, err := newAR(p("ar"))
 	errs = append(errs, err)
 	sd, err := newSD(p("sd"))
@@ -229,6 +231,7 @@ func (w *whole) mount(version string) error {
 	mounts := []httpd.Mount{
 		{Name: "conf", Service: boot, Limits: limits},
 		{Name: "dmsgdisc", Prefix: prefixDmsgDisc, Service: directory}, // it has its own
+		{Name: "tpd", Prefix: prefixTransportDisc, Service: tpd, Limits: limits},
 		{Name: "ar", Prefix: prefixAddress, Service: ar, Limits: limits},
 		{Name: "sd", Prefix: prefixServiceDisc, Service: sd, Limits: limits},
 		{Name: "ut", Prefix: prefixUptime, Service: ut, Limits: limits},

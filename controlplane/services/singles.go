@@ -11,6 +11,7 @@ import (
 	"github.com/skyminer/skywire/controlplane/services/httpd"
 	"github.com/skyminer/skywire/controlplane/services/servicedisc"
 	"github.com/skyminer/skywire/controlplane/services/stunserver"
+	"github.com/skyminer/skywire/controlplane/services/transportdisc"
 	"github.com/skyminer/skywire/controlplane/services/uptimetracker"
 )
 
@@ -20,6 +21,10 @@ func singles() []single {
 		{
 			name: "ar", addr: ":9093", needsStore: true, stun: true, make: newAR,
 			help: "Run an address resolver, which tells visors where others listen for STCPR, and a STUN server.",
+		},
+		{
+			name: "tpd", addr: ":9091", needsStore: true, make: newTPD,
+			help: "Run a transport discovery: which visors have transports to which others.",
 		},
 		{
 			name: "sd", addr: ":9098", needsStore: true, geo: true, make: newSD,
@@ -47,6 +52,17 @@ func newAR(p parts) (httpd.Service, error) {
 		o.DialRate, o.KeyRate = 0, 0
 	}
 	return addressresolver.New(p.st, o)
+}
+
+func newTPD(p parts) (httpd.Service, error) { return transportDisc(p) }
+
+func transportDisc(p parts) (*transportdisc.Service, error) {
+	o := transportdisc.DefaultOptions()
+	o.Verifier, o.Log = p.verifier, p.log
+	if p.free {
+		o.KeyRate, o.NewRate = 0, 0
+	}
+	return transportdisc.New(p.st, o)
 }
 
 func newSD(p parts) (httpd.Service, error) {
