@@ -182,6 +182,7 @@ func (q *resequencer) next(now time.Duration) ([]byte, bool) {
 	q.head = q.tail
 	if q.jumping {
 		q.seq, q.jumping = q.jump, false
+		q.marks = [reseqRoutes]mark{} // of other numbers
 	}
 	return nil, false
 }
