@@ -1,0 +1,109 @@
+// Package routefinder finds paths between visors over the transports that a transport
+// discovery lists. The graph is in memory and follows the discovery's changes; no
+// request reads a store.
+package routefinder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/skyminer/skywire/controlplane/deployment"
+	"github.com/skyminer/skywire/controlplane/graph"
+	"github.com/skyminer/skywire/controlplane/services/httpd"
+	"github.com/skyminer/skywire/controlplane/services/transportdisc"
+	"github.com/skyminer/skywire/controlplane/store"
+)
+
+// Options say how a route finder behaves. Start from DefaultOptions.
+type Options struct {
+	// Index is that of a transport discovery in the same process, which runs it; nil:
+	// the route finder makes its own over the store.
+	Index *transportdisc.Index
+	// Places is how many requests are worked on at once; others wait for up to Wait.
+	Places int
+	Wait   time.Duration
+	Now    func() time.Time
+	Log    zerolog.Logger
+}
+
+// DefaultOptions returns what suits a public network.
+func DefaultOptions() Options {
+	return Options{Places: runtime.GOMAXPROCS(0), Wait: 3 * time.Second, Now: time.Now, Log: zerolog.Nop()}
+}
+
+// Validate reports every fault of o.
+func (o Options) Validate() error {
+	var errs []error
+	if o.Places < 1 || o.Wait <= 0 {
+		errs = append(errs, fmt.Errorf("%d places, and a wait of %v for one", o.Places, o.Wait))
+	}
+	if o.Now == nil {
+		errs = append(errs, errors.New("no clock"))
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("routefinder: options: %w", errors.Join(errs...))
+	}
+	return nil
+}
+
+// A Service is a route finder. All methods may be called concurrently.
+type Service struct {
+	o      Options
+	index  *transportdisc.Index
+	graph  *graph.Graph
+	places chan struct{}
+}
+
+var (
+	_ httpd.Service       = (*Service)(nil)
+	_ httpd.Reporter      = (*Service)(nil)
+	_ httpd.MetricsWriter = (*Service)(nil)
+)
+
+// New returns a route finder over what transport discoveries keep in st, which the
+// caller closes after Run has ended. With o.Index, st is not used.
+func New(st store.Store, o Options) (*Service, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Service{o: o, index: o.Index, graph: graph.New(), places: make(chan struct{}, o.Places)}
+	if s.index == nil {
+		s.index = transportdisc.NewIndex(st, o.Now, o.Log)
+	}
+	s.index.Listen(s.changed)
+	return s, nil
+}
+
+// changed takes a change of what is listed.
+func (s *Service) changed(t deployment.Transport, stats *deployment.TransportStats, listed bool) {
+	if !listed {
+		s.graph.Remove(t.ID)
+		return
+	}
+	s.graph.Set(graph.Edge{ID: t.ID, A: t.Edges[0], B: t.Edges[1], Type: t.Type, Cost: deployment.Cost(t.Type, stats)})
+}
+
+// Run implements httpd.Service.
+func (s *Service) Run(ctx context.Context, ready func()) error {
+	if s.o.Index == nil {
+		return s.index.Run(ctx, ready)
+	}
+	ready()
+	<-ctx.Done()
+	return nil
+}
+
+// Report implements httpd.Reporter.
+func (s *Service) Report(h *httpd.Health) { h.StoreLost = s.index.Lost() }
+
+// WriteMetrics implements httpd.MetricsWriter.
+func (s *Service) WriteMetrics(w io.Writer) {
+	keys, edges := s.graph.Size()
+	fmt.Fprintf(w, "skywire_rf_keys %d\nskywire_rf_edges %d\n", keys, edges)
+}
