@@ -184,8 +184,9 @@ func (b *bubble) sign(t *testing.T, pk cipher.PubKey, sk cipher.SecKey) deployme
 	return e.ID
 }
 
-func (sv *services) isListed(id deployment.TransportID, by cipher.PubKey) bool {
-	sv.mu.Lock()
-	defer sv.mu.Unlock()
-	return sv.heard[id][by]
+// isListed reports whether by has told of a transport.
+func (s *services) isListed(id deployment.TransportID, by cipher.PubKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heard[id][by]
 }

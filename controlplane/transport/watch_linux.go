@@ -47,8 +47,8 @@ func defaultRoutes() (all []string) {
 			continue
 		}
 		for _, r := range routes {
-			if ones := 0; r.Dst != nil {
-				if ones, _ = r.Dst.Mask.Size(); ones != 0 {
+			if r.Dst != nil {
+				if ones, _ := r.Dst.Mask.Size(); ones != 0 {
 					continue
 				}
 			}

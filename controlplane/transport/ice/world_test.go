@@ -116,14 +116,11 @@ func (w *world) stun(at ...string) (names []string) {
 
 func TestLocalUfrag(t *testing.T) {
 	attr := func(typ uint16, val string) []byte {
-		b := make([]byte, headerLen+4)
-		binary.BigEndian.PutUint16(b[headerLen:], typ)
-		binary.BigEndian.PutUint16(b[headerLen+2:], uint16(len(val)))
+		b := append([]byte(nil), bindingRequest()...)
+		b = binary.BigEndian.AppendUint16(b, typ)
+		b = binary.BigEndian.AppendUint16(b, uint16(len(val)))
 		b = append(b, val...)
-		for len(b)%4 != 0 {
-			b = append(b, 0)
-		}
-		return b
+		return append(b, "\x00\x00\x00"[:(4-len(val)%4)%4]...)
 	}
 	both := append(attr(0x8022, "software"), attr(attrUser, "mine:theirs")[headerLen:]...)
 	long := attr(attrUser, "mine:theirs")
