@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/skyminer/skywire/controlplane/dmsg/proto"
 	"github.com/skyminer/skywire/dataplane/cipher"
 	"github.com/skyminer/skywire/dataplane/forward"
 	"github.com/skyminer/skywire/dataplane/packet"
@@ -80,10 +81,10 @@ func NewHop(cfg HopConfig) (*Hop, error) {
 	}
 	h := &Hop{cfg: cfg, replay: newReplayGuard(), mux: http.NewServeMux(), books: map[cipher.PubKey]*book{}}
 	h.SetNodes(cfg.Nodes)
-	h.mux.HandleFunc("POST "+pathReserve, answer(trusted(h, h.reserve)))
-	h.mux.HandleFunc("POST "+pathInstall, answer(trusted(h, h.install)))
-	h.mux.HandleFunc("POST "+pathAccept, answer(trusted(h, h.accept)))
-	h.mux.HandleFunc("POST "+pathRelease, answer(trusted(h, h.release)))
+	h.mux.HandleFunc("POST "+pathReserve, h.obey(answer(withBook(h, h.reserve))))
+	h.mux.HandleFunc("POST "+pathInstall, h.obey(answer(withBook(h, h.install))))
+	h.mux.HandleFunc("POST "+pathAccept, h.obey(answer(withBook(h, h.accept))))
+	h.mux.HandleFunc("POST "+pathRelease, h.obey(answer(withBook(h, h.release))))
 	h.mux.HandleFunc("GET "+pathHealth, health)
 	return h, nil
 }
@@ -106,14 +107,23 @@ func (h *Hop) Handler() http.Handler { return h.mux }
 // several listeners.
 func (h *Hop) Serve(ctx context.Context, ln net.Listener) error { return serve(ctx, ln, h.mux) }
 
-// trusted wraps f so that it serves setup nodes of the configuration only.
-func trusted[In, Out any](h *Hop, f func(from *book, in *In) (Out, *Error)) func(context.Context, cipher.PubKey, *In) (Out, *Error) {
-	return func(_ context.Context, from cipher.PubKey, in *In) (out Out, bad *Error) {
-		if !(*h.trusted.Load())[from] {
-			return out, refuse(CodeForbidden, "setup node %s is not among the route_setup_nodes of this visor", from)
+// obey lets setup nodes of the configuration through to f, and nobody else, before
+// anything is read of what they send.
+func (h *Hop) obey(f http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		from, err := proto.ParseAddr(r.RemoteAddr, 0)
+		if err != nil || !(*h.trusted.Load())[from.PK] {
+			bad := refuse(CodeForbidden, "setup node %s is not among the route_setup_nodes of this visor", from.PK)
+			reply(w, bad.Code.status(), bad.wire())
+			return
 		}
-		return f(h.book(from), in)
+		f(w, r)
 	}
+}
+
+// withBook gives f the book of the setup node that calls.
+func withBook[In, Out any](h *Hop, f func(from *book, in *In) (Out, *Error)) func(context.Context, cipher.PubKey, *In) (Out, *Error) {
+	return func(_ context.Context, from cipher.PubKey, in *In) (Out, *Error) { return f(h.book(from), in) }
 }
 
 // book returns the book of a setup node that is trusted; there are few.

@@ -36,10 +36,7 @@ func (l *local) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer inner.Body.Close()
 	w := &recorder{header: http.Header{}, status: http.StatusOK}
 	l.h.ServeHTTP(w, inner)
-	return &http.Response{
-		Status: http.StatusText(w.status), StatusCode: w.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: w.header, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: req,
-	}, nil
+	return w.response(req), nil
 }
 
 // A recorder keeps an answer.
@@ -52,3 +49,11 @@ type recorder struct {
 func (r *recorder) Header() http.Header         { return r.header }
 func (r *recorder) WriteHeader(status int)      { r.status = status }
 func (r *recorder) Write(b []byte) (int, error) { return r.body.Write(b) }
+
+// response returns what was written as the answer to req.
+func (r *recorder) response(req *http.Request) *http.Response {
+	return &http.Response{
+		Status: http.StatusText(r.status), StatusCode: r.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: r.header, Body: io.NopCloser(&r.body), ContentLength: int64(r.body.Len()), Request: req,
+	}
+}
