@@ -2,7 +2,6 @@ package services
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -213,25 +212,39 @@ func (w *whole) mount(version string) error {
 	p := func(name string) parts {
 		return parts{sk: w.sk, st: w.st, verifier: verifier, geo: w.geo, free: limits.Writes == 0, log: log(name)}
 	}
-	var errs []error
 	directory, err := dmsgdisc.New(w.st, do)
-	errs = append(errs, err)
+	if err != nil {
+		return err
+	}
 	tpd, err := transportDisc(p("tpd"))
-	errs = append(errs, err)
+	if err != nil {
+		return err
+	}
+	rf, err := routeFinder(p("rf"), tpd.Index())
+	if err != nil {
+		return err
+	}
 	ar, err := newAR(p("ar"))
-	errs = append(errs, err)
+	if err != nil {
+		return err
+	}
 	sd, err := newSD(p("sd"))
-	errs = append(errs, err)
+	if err != nil {
+		return err
+	}
 	ut, err := newUT(p("ut"))
-	errs = append(errs, err)
+	if err != nil {
+		return err
+	}
 	boot, err := bootstrap.New(bootstrap.Options{SecKey: w.sk, Conf: w.conf(w.base()), Dmsg: w.conf("dmsg://" + w.pk.String() + ":80"), Log: log("conf")})
-	if errs = append(errs, err); errors.Join(errs...) != nil {
-		return errors.Join(errs...)
+	if err != nil {
+		return err
 	}
 	mounts := []httpd.Mount{
 		{Name: "conf", Service: boot, Limits: limits},
 		{Name: "dmsgdisc", Prefix: prefixDmsgDisc, Service: directory}, // it has its own
 		{Name: "tpd", Prefix: prefixTransportDisc, Service: tpd, Limits: limits},
+		{Name: "rf", Prefix: prefixRouteFinder, Service: rf, Limits: limits},
 		{Name: "ar", Prefix: prefixAddress, Service: ar, Limits: limits},
 		{Name: "sd", Prefix: prefixServiceDisc, Service: sd, Limits: limits},
 		{Name: "ut", Prefix: prefixUptime, Service: ut, Limits: limits},

@@ -19,6 +19,7 @@ import (
 	"github.com/skyminer/skywire/controlplane/dmsg"
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
+	"github.com/skyminer/skywire/controlplane/graph"
 	"github.com/skyminer/skywire/controlplane/services/servicetest"
 	"github.com/skyminer/skywire/controlplane/stunclient"
 	"github.com/skyminer/skywire/dataplane/cipher"
@@ -152,6 +153,11 @@ func TestAll(t *testing.T) {
 		if reply, err := two.Register(ctx, bob.in, []deployment.SignedTransport{e}); err != nil || len(reply.Listed) != 1 {
 			t.Errorf("%+v, %v", reply, err)
 		}
+		rf := deployment.NewRouteFinder(over.RouteFinder, bob.Caller.Caller)
+		servicetest.Eventually(t, "a path over it", func() bool {
+			paths, err := rf.Paths(ctx, graph.Query{From: alice.PK, To: bob.PK, MinHops: 1, MaxHops: 3, K: 1})
+			return err == nil && len(paths) == 1 && len(paths[0].Hops) == 1
+		})
 		if list, err := one.Edge(ctx, bob.PK); err != nil || len(list) != 1 || list[0].ID != e.ID {
 			t.Errorf("%+v, %v", list, err)
 		}

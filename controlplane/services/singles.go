@@ -9,6 +9,7 @@ import (
 	"github.com/skyminer/skywire/controlplane/services/addressresolver"
 	"github.com/skyminer/skywire/controlplane/services/bootstrap"
 	"github.com/skyminer/skywire/controlplane/services/httpd"
+	"github.com/skyminer/skywire/controlplane/services/routefinder"
 	"github.com/skyminer/skywire/controlplane/services/servicedisc"
 	"github.com/skyminer/skywire/controlplane/services/stunserver"
 	"github.com/skyminer/skywire/controlplane/services/transportdisc"
@@ -25,6 +26,10 @@ func singles() []single {
 		{
 			name: "tpd", addr: ":9091", needsStore: true, make: newTPD,
 			help: "Run a transport discovery: which visors have transports to which others.",
+		},
+		{
+			name: "rf", addr: ":9092", needsStore: true, make: newRF,
+			help: "Run a route finder, which finds paths over what the transport discovery with the same store has.",
 		},
 		{
 			name: "sd", addr: ":9098", needsStore: true, geo: true, make: newSD,
@@ -63,6 +68,16 @@ func transportDisc(p parts) (*transportdisc.Service, error) {
 		o.KeyRate, o.NewRate = 0, 0
 	}
 	return transportdisc.New(p.st, o)
+}
+
+func newRF(p parts) (httpd.Service, error) { return routeFinder(p, nil) }
+
+// routeFinder returns a route finder over the index of a transport discovery in this
+// process or, with nil, over the store alone.
+func routeFinder(p parts, index *transportdisc.Index) (*routefinder.Service, error) {
+	o := routefinder.DefaultOptions()
+	o.Index, o.Log = index, p.log
+	return routefinder.New(p.st, o)
 }
 
 func newSD(p parts) (httpd.Service, error) {
