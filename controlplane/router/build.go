@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,18 +32,22 @@ func (r *Router) build(ctx context.Context, p *pool) error {
 	r.mu.Lock()
 	policy := p.policy
 	c := r.newChooser(p.peer, policy)
-	c.taken = p.taken()
+	c.taken, c.before = p.taken(), p.known
 	// What traffic is spread over has to be disjoint; the one in reserve should be.
 	c.strict = p.good() > 0 && p.good() < policy.Routes
 	r.mu.Unlock()
+	defer func() {
+		if len(c.all) > 0 {
+			r.mu.Lock()
+			p.known = c.all
+			r.mu.Unlock()
+		}
+	}()
 	var last error
 	for range maxTries {
 		k, err := c.next(ctx)
 		if err != nil {
-			if last == nil || ctx.Err() != nil {
-				last = cmpErr(last, err)
-			}
-			return last
+			return cmp.Or(last, err)
 		}
 		if last = r.try(ctx, p, k); last == nil {
 			return nil
@@ -52,13 +57,6 @@ func (r *Router) build(ctx context.Context, p *pool) error {
 		}
 	}
 	return last
-}
-
-func cmpErr(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // try makes a route along k for p and waits until it is up. A setup node whose route

@@ -66,6 +66,10 @@ type chooser struct {
 	taken  map[cipher.PubKey]bool
 	strict bool
 
+	// before are paths of an earlier search, for when no finder answers; all is what
+	// this one has seen.
+	before, all []candidate
+
 	found   []candidate
 	known   map[string]bool
 	tried   map[string]bool
@@ -163,6 +167,14 @@ func (c *chooser) ask(ctx context.Context, avoid []cipher.PubKey) {
 	cands, err := c.r.find(ctx, q)
 	if err != nil && c.err == nil {
 		c.err = err
+	}
+	c.all = append(c.all, cands...)
+	if err != nil && len(cands) == 0 {
+		for _, k := range c.before {
+			if fits(k.path, q) {
+				cands = append(cands, k)
+			}
+		}
 	}
 	for _, k := range cands {
 		if name := k.key(); !c.known[name] && c.useful(&k) {

@@ -34,7 +34,8 @@ type pool struct {
 	class  uint32
 	policy Policy // normal; with 2 hops at least
 	routes []*kept
-	gone   bool // dropped; nobody adds to it any more
+	known  []candidate // paths of the last search that found some
+	gone   bool        // dropped; nobody adds to it any more
 
 	building bool
 	builds   int           // how many have ended

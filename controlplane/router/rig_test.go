@@ -137,4 +137,11 @@ func (l *links) Ensure(_ context.Context, pk cipher.PubKey) error {
 	return errNoWay
 }
 
+// fail has the finder answer with err from now on.
+func (f *finder) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
 var _ Setup = (*setup.Client)(nil)

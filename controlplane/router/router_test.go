@@ -2,10 +2,13 @@ package router
 
 import (
 	"errors"
+	"fmt"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/skyminer/skywire/controlplane/setup"
 	"github.com/skyminer/skywire/controlplane/setup/setuptest"
 	"github.com/skyminer/skywire/dataplane/cipher"
 	"github.com/skyminer/skywire/dataplane/session"
@@ -89,6 +92,65 @@ func TestFailover(t *testing.T) {
 	})
 	if s, ok := w.Visors[0].Sessions.SessionClass(w.pk(4), class); !ok || !s.Up() {
 		t.Error("the session did not survive")
+	}
+}
+
+// TestFinderDown: while no path finder answers, routes go on and are replaced by what
+// was known.
+func TestFinderDown(t *testing.T) {
+	w := newWorld(t, 5, [][2]int{{0, 1}, {1, 4}, {0, 2}, {2, 4}, {0, 3}, {3, 4}})
+	w.ensure(4, Policy{MinHops: 2})
+	setuptest.Eventually(t, "a second route", func() bool { return len(w.paths(4)) == 2 })
+	w.finder.fail(errors.New("no answer"))
+	first := w.paths(4)[0][0]
+	w.Visors[first].Kill()
+	setuptest.Eventually(t, "the dead route is replaced", func() bool {
+		p := w.paths(4)
+		return len(p) == 2 && p[0][0] != first && p[1][0] != first
+	})
+	if _, err := w.Ensure(t.Context(), w.pk(3), Policy{MinHops: 2}); !errors.Is(err, ErrNoPath) || !errors.Is(err, w.finder.err) {
+		t.Errorf("a peer that was never asked for: %v", err)
+	}
+}
+
+// TestHalfInstalled: where a setup node's route does not come up, another node makes it,
+// within one call.
+func TestHalfInstalled(t *testing.T) {
+	w := newWorld(t, 4, [][2]int{{0, 1}, {1, 2}, {2, 3}})
+	evil, _ := cipher.GenerateKeyPair()
+	a := w.Visors[0]
+	liar := http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, `{"out_label":"0badcafe"}`) })
+	a.Client.SetNodes([]setup.NodeAddr{
+		{PK: evil, Transport: setup.Local(evil, setup.NodePort, liar, a.HTTP)},
+		{PK: w.Node, Transport: a.HTTP},
+	})
+	w.ensure(3, Policy{MinHops: 3})
+	if rs := w.Routes(); len(rs) != 1 || rs[0].Node != w.Node {
+		t.Errorf("routes %+v, want one by %s", rs, w.Node)
+	}
+}
+
+// TestBadPeer: where every path ends the same way, the error says so at once.
+func TestBadPeer(t *testing.T) {
+	w := newWorld(t, 6, twoWays)
+	w.Visors[5].Hop.SetNodes(nil)
+	_, err := w.Ensure(t.Context(), w.pk(5), Policy{MinHops: 2})
+	var e *setup.Error
+	if !errors.As(err, &e) || e.Code != setup.CodeForbidden || e.At != w.pk(5) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := w.Ensure(t.Context(), w.pk(0), Policy{}); !errors.Is(err, ErrSelf) {
+		t.Errorf("oneself: %v", err)
+	}
+	if _, err := w.Ensure(t.Context(), w.pk(5), Policy{MinHops: 4, MaxHops: 3}); err == nil {
+		t.Error("more hops at least than at most")
+	}
+	// A visor in the middle that does not trust the setup node is gone around.
+	w.Visors[5].Hop.SetNodes([]cipher.PubKey{w.Node})
+	w.Visors[1].Hop.SetNodes(nil)
+	w.ensure(5, Policy{MinHops: 3, MaxHops: 3})
+	if p := w.paths(5)[0]; !slices.Equal(p, []int{3, 4}) {
+		t.Errorf("over %v", p)
 	}
 }
 
