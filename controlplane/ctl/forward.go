@@ -41,8 +41,15 @@ func (p *Program) forwardAdd(cmd *kingpin.CmdClause) {
 	cmd.Flag("reach", "The key and port to reach, PK:PORT.").PlaceHolder("PK:PORT").StringVar(&s.Reach)
 	cmd.Flag("local", "The local address to listen on, IP:port.").PlaceHolder("ADDR").StringVar(&s.Local)
 	cmd.Flag("udp", "UDP in place of TCP.").BoolVar(&s.UDP)
+	policy := policyFlags(cmd)
 	save := saveFlag(cmd)
 	cmd.Validate(func(*kingpin.CmdClause) error {
+		if err := checkPolicy(policy); err != nil {
+			return err
+		}
+		if !policy.IsZero() {
+			s.Route = policy
+		}
 		return forwardFaults(s)
 	})
 	p.call(cmd, func(ctx context.Context, visor *api.Client) error {
