@@ -247,6 +247,10 @@ SESSION = {
         sealed_vector("route MTU", "r", 1, ROUTE["r"], 10, u8(5) + tlv(8, u16(1408))),
         sealed_vector("goodbye", "i", 1, ROUTE["i"], 2, u8(5) + tlv(9, u8(1)))],
     "fragments": {"id": 0x01020304, "payload": big, "pieces": fragments},
+    "mux": {"number": 0xfffffffe, "inside": u8(1) + bytes(range(20)),
+            "payload": u8(7) + u32(0xfffffffe) + u8(1) + bytes(range(20))},
+    "mux_report": {"number": 0xfffffffe, "held_us": 1500, "at_us": 1 << 40, "packets": 77, "bytes": 2**33 + 5,
+                   "payload": u8(8) + u32(0xfffffffe) + u32(1500) + u64(1 << 40) + u64(77) + u64(2**33 + 5)},
 }
 
 print(json.dumps(hexed({

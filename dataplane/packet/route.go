@@ -110,6 +110,9 @@ const (
 	ProtoFragment uint8 = 4
 	ProtoControl  uint8 = 5
 	ProtoIP       uint8 = 6
+
+	ProtoMux       uint8 = 7 // a payload with a number, spread over several routes
+	ProtoMuxReport uint8 = 8
 )
 
 // Types of TLVs in handshake payloads and control messages. One number space

@@ -20,6 +20,12 @@
 //   - One goroutine ticks: liveness, probes, path MTU, rekeying, the choice of
 //     routes.
 //
-// The state machines (health, mtuSearch, reassembler, table of routes) know no
+// A session may spread what it sends over all its good routes (Manager.SetMux): a
+// [spray] numbers packets and gives each to the route that should deliver it first, at the
+// pace that a pacer finds for each route; the receiving half, an unspray, puts them back in
+// order with a resequencer and reports what has arrived.
+//
+// The state machines (health, mtuSearch, reassembler, table of routes, pacer,
+// muxQueue, resequencer) know no
 // sockets and no clock; times are passed in.
 package session

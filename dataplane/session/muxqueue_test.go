@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/skyminer/skywire/dataplane/packet"
 )
 
 // TestMuxQueueModel plays a queue against a list of byte slices.
@@ -122,12 +124,12 @@ func FuzzMuxPayloads(f *testing.F) {
 	muxReport{seq: 7, held: 3 * time.Millisecond, at: time.Hour, packets: 9, bytes: 12345}.put(report)
 	f.Add(report)
 	f.Add(report[:muxReportLen-1])
-	f.Add([]byte{protoMux, 0, 0, 0, 9, 1, 2, 3})
-	f.Add([]byte{protoMux, 0, 0, 0, 9})
+	f.Add([]byte{packet.ProtoMux, 0, 0, 0, 9, 1, 2, 3})
+	f.Add([]byte{packet.ProtoMux, 0, 0, 0, 9})
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if seq, inner, ok := parseMux(b); ok {
-			again := binary.BigEndian.AppendUint32([]byte{protoMux}, seq)
+			again := binary.BigEndian.AppendUint32([]byte{packet.ProtoMux}, seq)
 			if again = append(again, inner...); !bytes.Equal(again, b) {
 				t.Errorf("%x became %x", b, again)
 			}

@@ -3,13 +3,12 @@ package session
 import (
 	"encoding/binary"
 	"time"
+
+	"github.com/skyminer/skywire/dataplane/packet"
 )
 
 // Payloads of a mux session, docs/wire.md sections 5.3 and 5.5.
 const (
-	protoMux       uint8 = 7
-	protoMuxReport uint8 = 8
-
 	muxHeaderLen = 5 // proto, number
 	muxReportLen = 1 + 4 + 4 + 8 + 8 + 8
 )
@@ -25,7 +24,7 @@ type muxReport struct {
 
 func (r muxReport) put(b []byte) {
 	_ = b[muxReportLen-1]
-	b[0] = protoMuxReport
+	b[0] = packet.ProtoMuxReport
 	binary.BigEndian.PutUint32(b[1:], r.seq)
 	binary.BigEndian.PutUint32(b[5:], uint32(min(max(r.held.Microseconds(), 0), 1<<32-1)))
 	binary.BigEndian.PutUint64(b[9:], uint64(r.at.Microseconds()))
@@ -37,9 +36,9 @@ func (r muxReport) put(b []byte) {
 // times fit a Duration.
 const maxReportClock = 1 << 50
 
-// parseMuxReport reads a payload of protoMuxReport.
+// parseMuxReport reads a payload of packet.ProtoMuxReport.
 func parseMuxReport(b []byte) (r muxReport, ok bool) {
-	if len(b) != muxReportLen || b[0] != protoMuxReport {
+	if len(b) != muxReportLen || b[0] != packet.ProtoMuxReport {
 		return muxReport{}, false
 	}
 	at := binary.BigEndian.Uint64(b[9:])
@@ -55,10 +54,10 @@ func parseMuxReport(b []byte) (r muxReport, ok bool) {
 	}, true
 }
 
-// parseMux reads a payload of protoMux: the number and the payload inside, with its own
+// parseMux reads a payload of packet.ProtoMux: the number and the payload inside, with its own
 // proto. inner aliases b.
 func parseMux(b []byte) (seq uint32, inner []byte, ok bool) {
-	if len(b) <= muxHeaderLen || b[0] != protoMux {
+	if len(b) <= muxHeaderLen || b[0] != packet.ProtoMux {
 		return 0, nil, false
 	}
 	return binary.BigEndian.Uint32(b[1:]), b[muxHeaderLen:], true

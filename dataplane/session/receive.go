@@ -146,9 +146,9 @@ func (d *delivery) data(payload []byte) {
 		d.n++
 	case packet.ProtoFragment:
 		d.fragment(payload[1:])
-	case protoMux:
+	case packet.ProtoMux:
 		d.mux(payload)
-	case protoMuxReport:
+	case packet.ProtoMuxReport:
 		d.muxReport(payload)
 	case packet.ProtoControl:
 		// Nothing in there needs an answer yet: an MTU is confirmed by replies.

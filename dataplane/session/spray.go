@@ -17,6 +17,8 @@ const (
 	queueTime  = 250 * time.Millisecond
 	queueLeast = 512 << 10
 	queueMost  = 8 << 20
+	// skewMost bounds what a peer's clock may make of the difference of two routes.
+	skewMost = time.Second
 	// sprayTurns is how many sends are made at once; others may want the lock.
 	sprayTurns = 16
 	// queueIdle is after how long without traffic the queue's memory goes.
@@ -173,7 +175,7 @@ func (y *spray) send(tx *link.Tx, sc *scratch, l *lane, now time.Duration) {
 	for range n {
 		at, size := seg.done, min(most, seg.total-seg.done)
 		p := e.begin(head + size)
-		p[0] = protoMux
+		p[0] = packet.ProtoMux
 		binary.BigEndian.PutUint32(p[1:], y.seq)
 		p[muxHeaderLen] = packet.ProtoTCP
 		th := p[muxHeaderLen+1 : head]
@@ -215,6 +217,7 @@ func (y *spray) report(r *route, rep muxReport, now time.Duration) {
 // retarget follows the lanes with what may wait, and for how long. mu is held.
 func (y *spray) retarget(now time.Duration) {
 	skew, trip := y.lanes.skew(now)
+	skew = min(skew, skewMost)
 	y.target = skew + max(trip/2, 4*queueTarget)
 	rate := y.lanes.rate(now)
 	y.limit = int(min(max(rate*(queueTime+skew).Seconds(), queueLeast), queueMost))

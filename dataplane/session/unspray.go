@@ -67,7 +67,7 @@ func (u *unspray) follow(routes []*route) {
 	u.hold.Store(int64(min(most-least+holdMargin, holdMost)))
 }
 
-// mux takes a payload of protoMux.
+// mux takes a payload of packet.ProtoMux.
 func (d *delivery) mux(payload []byte) {
 	seq, inner, ok := parseMux(payload)
 	if !ok || inner[0] != packet.ProtoTCP {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/skyminer/skywire/dataplane/cipher"
 	"github.com/skyminer/skywire/dataplane/noise"
@@ -54,6 +55,17 @@ type sessionVectors struct {
 			Counter               uint64
 			Payload, Body, Packet hexBytes
 		}
+		Mux struct {
+			Number          uint32
+			Inside, Payload hexBytes
+		}
+		MuxReport struct {
+			Number         uint32
+			HeldUs         uint64 `json:"held_us"`
+			AtUs           uint64 `json:"at_us"`
+			Packets, Bytes uint64
+			Payload        hexBytes
+		} `json:"mux_report"`
 		Fragments struct {
 			ID      uint32
 			Payload hexBytes
@@ -245,4 +257,23 @@ func TestFragmentVectors(t *testing.T) {
 		t.Fatalf("%d payloads came out of the pieces, want 1", len(b.up.got))
 	}
 	same(t, "payload", b.up.got[0], fs.Payload)
+}
+
+func TestMuxVectors(t *testing.T) {
+	v := readVectors(t).Session
+	seq, inner, ok := parseMux(v.Mux.Payload)
+	if !ok || seq != v.Mux.Number || !bytes.Equal(inner, v.Mux.Inside) {
+		t.Errorf("mux payload is %d, %x, %v", seq, inner, ok)
+	}
+	want := muxReport{
+		seq: v.MuxReport.Number, packets: v.MuxReport.Packets, bytes: v.MuxReport.Bytes,
+		held: time.Duration(v.MuxReport.HeldUs) * time.Microsecond, at: time.Duration(v.MuxReport.AtUs) * time.Microsecond,
+	}
+	if got, ok := parseMuxReport(v.MuxReport.Payload); !ok || got != want {
+		t.Errorf("report is %+v, %v, want %+v", got, ok, want)
+	}
+	b := make([]byte, muxReportLen)
+	if want.put(b); !bytes.Equal(b, v.MuxReport.Payload) {
+		t.Errorf("report is written as %x, want %x", b, v.MuxReport.Payload)
+	}
 }
