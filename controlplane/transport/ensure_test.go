@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/skyminer/skywire/dataplane/cipher"
-	"github.com/skyminer/skywire/dataplane/link"
 )
 
 func deploymentKey() cipher.PubKey { pk, _ := cipher.GenerateKeyPair(); return pk }
@@ -16,7 +15,7 @@ func TestEnsureSTCPR(t *testing.T) {
 	n, s := newTestNetwork(t), newServices()
 	id := deploymentKey()
 	a, b := n.start(options{}, in(id, s)), n.start(options{}, in(id, s))
-	eventually(t, "b is bound", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.records[b.pk].RemoteAddr.IsValid() })
+	eventually(t, "b is bound", func() bool { return s.isBound(b.pk) })
 	must(t, a.Ensure(testCtx(t), b.pk))
 	if !a.up(b.pk, "stcpr") && !a.up(b.pk, "sudph") {
 		t.Errorf("transports: %+v", a.List())
@@ -110,7 +109,6 @@ func TestEnsureRefused(t *testing.T) {
 	if err := a.Ensure(testCtx(t), a.pk); !errors.Is(err, ErrSelf) {
 		t.Errorf("self: %v", err)
 	}
-	_ = link.SUDPH
 }
 
 // Addresses go only to keys that transport.accept lists, either way.

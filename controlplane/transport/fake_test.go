@@ -105,6 +105,12 @@ func (p *fakePlane) count() (begun, links int) {
 	return p.begun, len(p.links)
 }
 
+func (p *fakePlane) checks() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.checked
+}
+
 func (p *fakePlane) look() (all []link.Info) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -22,7 +22,7 @@ func TestNeighbourRestarts(t *testing.T) {
 			b := n.start(tt.o, in(id, s))
 			a := n.start(options{}, in(id, s))
 			if tt.typ == "stcpr" {
-				eventually(t, "b is bound", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.records[b.pk].RemoteAddr.IsValid() })
+				eventually(t, "b is bound", func() bool { return s.isBound(b.pk) })
 			}
 			must(t, a.Ensure(testCtx(t), b.pk))
 			registered := func() bool {

@@ -147,7 +147,7 @@ func (m *Manager) tend(now time.Time) (due []want, dead []key, again time.Durati
 			if s.lost.IsZero() {
 				s.lost = now
 			}
-			if m.over(w, s, now) {
+			if s.over(now) {
 				delete(m.wants, w)
 				if w.typ != 0 { // the engine was left to try by itself
 					dead = append(dead, key(w))
@@ -200,8 +200,8 @@ func (m *Manager) upSince(w want) time.Time {
 	return since
 }
 
-// over reports whether what is lost is given up. mu is held.
-func (m *Manager) over(_ want, s *wanted, now time.Time) bool {
+// over reports whether what is lost is given up.
+func (s *wanted) over(now time.Time) bool {
 	switch {
 	case s.user, s.persistent:
 		return false

@@ -1,9 +1,9 @@
 package transport
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -173,31 +173,28 @@ func TestNetworkChanged(t *testing.T) {
 		sv.mu.Unlock()
 		b.NetworkChanged(checkWithin)
 		time.Sleep(time.Second)
-		if b.plane.checked != 1 || b.find(pk).State != StateUp || !sv.records[b.pk].RemoteAddr.IsValid() {
-			t.Errorf("%d checks, %+v, bound %v", b.plane.checked, b.find(pk), sv.records[b.pk])
+		if b.plane.checks() != 1 || b.find(pk).State != StateUp || !sv.isBound(b.pk) {
+			t.Errorf("%d checks, %+v, bound %v", b.plane.checks(), b.find(pk), sv.isBound(b.pk))
 		}
 	})
 }
 
 func TestWatchClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		var ahead time.Duration
-		woken := 0
-		go watchClock(ctx, func() time.Time { return time.Now().Round(0).Add(ahead) }, func() { woken++ })
+		var ahead, woken atomic.Int64
+		wall := func() time.Time { return time.Now().Round(0).Add(time.Duration(ahead.Load())) }
+		go watchClock(t.Context(), wall, func() { woken.Add(1) })
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if woken != 0 {
-			t.Errorf("woken %d times", woken)
+		if n := woken.Load(); n != 0 {
+			t.Errorf("woken %d times", n)
 		}
-		ahead += time.Hour // asleep
+		ahead.Store(int64(time.Hour)) // asleep
 		time.Sleep(2 * napEvery)
 		synctest.Wait()
-		if woken != 1 {
-			t.Errorf("woken %d times, want once", woken)
+		if n := woken.Load(); n != 1 {
+			t.Errorf("woken %d times, want once", n)
 		}
-		cancel()
-		synctest.Wait()
 	})
 }
 

@@ -20,7 +20,7 @@ func TestRegister(t *testing.T) {
 		}
 		// Heartbeats, about one a minute.
 		time.Sleep(10 * time.Minute)
-		if n := sv.beats[b.pk]; n < 8 || n > 15 {
+		if n := sv.beatsOf(b.pk); n < 8 || n > 15 {
 			t.Errorf("%d heartbeats in ten minutes", n)
 		}
 		// An outage of 120 s that loses everything: it comes back by itself.
@@ -111,7 +111,7 @@ func TestFarewell(t *testing.T) {
 		pk, sk := b.neighbour(sv, "10.0.0.1:1")
 		must(t, b.Ensure(t.Context(), pk))
 		id := b.sign(t, pk, sk)
-		if !sv.public[b.pk] || !b.Members()[0].Listed {
+		if !sv.isPublic(b.pk) || !b.Members()[0].Listed {
 			t.Error("not listed as public")
 		}
 		began := time.Now()
@@ -120,7 +120,7 @@ func TestFarewell(t *testing.T) {
 		if took := time.Since(began); took > farewell {
 			t.Errorf("took %v", took)
 		}
-		if sv.isListed(id, b.pk) || sv.public[b.pk] || sv.records[b.pk].RemoteAddr.IsValid() {
+		if sv.isListed(id, b.pk) || sv.isPublic(b.pk) || sv.isBound(b.pk) {
 			t.Error("something stays")
 		}
 	})
@@ -132,7 +132,7 @@ func TestUnreachableIsNotPublic(t *testing.T) {
 		sv.unreached = true
 		sv.mu.Unlock()
 		time.Sleep(2 * bindEvery)
-		if sv.public[b.pk] || b.Members()[0].Listed {
+		if sv.isPublic(b.pk) || b.Members()[0].Listed {
 			t.Error("listed, but nobody can connect")
 		}
 	})

@@ -60,6 +60,24 @@ func (s *services) listed() (ids []deployment.TransportID) {
 	return ids
 }
 
+func (s *services) isPublic(pk cipher.PubKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.public[pk]
+}
+
+func (s *services) isBound(pk cipher.PubKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.records[pk].RemoteAddr.IsValid()
+}
+
+func (s *services) beatsOf(pk cipher.PubKey) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.beats[pk]
+}
+
 // A caller is one visor's clients of the services.
 type caller struct {
 	*services
