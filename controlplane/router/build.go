@@ -78,7 +78,9 @@ func (r *Router) try(ctx context.Context, p *pool, k *candidate) error {
 }
 
 func (r *Router) tryOnce(ctx context.Context, p *pool, k *candidate) (node cipher.PubKey, err error) {
+	r.mu.Lock()
 	mux := p.policy.Routes > 1
+	r.mu.Unlock()
 	req := setup.Request{Class: p.class, Mux: mux, Not: k.not}
 	for _, h := range k.path.Hops {
 		// Any link between the two will do, whatever type the path was found by.

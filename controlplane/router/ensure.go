@@ -58,14 +58,16 @@ func (r *Router) Ensure(ctx context.Context, pk cipher.PubKey, p Policy) (class 
 // ensurePlain sees to a way to pk that may be direct: a link is tried first, and routes
 // where that is slow or fails.
 func (r *Router) ensurePlain(ctx context.Context, pk cipher.PubKey, p Policy) error {
-	if p.Routes > 1 || len(p.Avoid) > 0 {
+	if p.MaxHops > 1 && (p.Routes > 1 || len(p.Avoid) > 0) {
 		// What is there already may have to go, or to become more.
-		if _, ids, err := r.poolFor(pk, p); err != nil {
+		q, ids, err := r.poolFor(pk, p)
+		if err != nil {
 			return err
-		} else {
-			r.removeRoutes(ids)
 		}
-		r.cfg.Sessions.SetMux(pk, 0, p.Routes > 1)
+		r.removeRoutes(ids)
+		if p.Routes > 1 {
+			r.cfg.Sessions.SetMux(q.peer, q.class, true)
+		}
 		defer r.wake()
 	}
 	if s, ok := r.cfg.Sessions.SessionClass(pk, 0); ok && s.Up() {

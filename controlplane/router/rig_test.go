@@ -119,13 +119,13 @@ func (f *finder) Paths(_ context.Context, q graph.Query) ([]graph.Path, error) {
 // links is a transport manager that connects visors for which open is set.
 type links struct {
 	w    *world
-	open bool
+	open atomic.Bool
 }
 
 var errNoWay = errors.New("no way to it")
 
 func (l *links) Ensure(_ context.Context, pk cipher.PubKey) error {
-	if !l.open {
+	if !l.open.Load() {
 		return errNoWay
 	}
 	for _, v := range l.w.Visors {

@@ -196,7 +196,7 @@ func TestPlain(t *testing.T) {
 		p := w.paths(3)
 		return len(p) == 1 && slices.Equal(p[0], []int{2})
 	})
-	w.links.open = true
+	w.links.open.Store(true)
 	w.Remove(w.pk(3), 0)
 	if class := w.ensure(3, Policy{}); class != 0 || len(w.paths(3)) != 0 {
 		t.Errorf("class %d over %v, want 0 and no routes beside the link", class, w.paths(3))
