@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"strings"
 	"time"
 
@@ -179,7 +178,8 @@ func (f *genFlags) join(ctx context.Context, c *config.Config, g *generated) err
 func fetch(ctx context.Context, url string, pinned cipher.PubKey) (deployment.Conf, error) {
 	ctx, cancel := context.WithTimeout(ctx, bootstrapTimeout)
 	defer cancel()
-	rt := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}
+	rt := deployment.NewRoundTripper(nil)
+	defer rt.CloseIdleConnections()
 	return deployment.FetchConf(ctx, url, rt, pinned)
 }
 

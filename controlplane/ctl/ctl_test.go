@@ -49,10 +49,15 @@ type visor struct {
 	links    []api.Link
 	routes   []api.Route
 	paths    []api.Path
-	forwards []api.Forward
-	got      any
-	save     bool
-	rtts     []int64
+	trace    []api.TraceHop
+	report   api.Report
+	reloaded api.Reloaded
+
+	transports []api.Transport
+	forwards   []api.Forward
+	got        any
+	save       bool
+	rtts       []int64
 }
 
 func (v *visor) Status(context.Context) (api.Status, error) {
@@ -85,6 +90,71 @@ func (v *visor) Forwards(context.Context) ([]api.Forward, error)           { ret
 func (v *visor) AddForward(_ context.Context, s api.ForwardSpec, save bool) (string, error) {
 	return s.ID(), v.set(s, save)
 }
+
+func (v *visor) Transports(context.Context) ([]api.Transport, error) { return v.transports, v.err }
+
+func (v *visor) AddTransport(_ context.Context, s api.TransportSpec, save bool) (api.Transport, error) {
+	return api.Transport{PK: s.PK, Type: api.STCPR, State: api.LinkUp, Why: "needed"}, v.set(s, save)
+}
+
+func (v *visor) RemoveTransport(_ context.Context, id api.TransportID, save bool) error {
+	return v.set(id, save)
+}
+
+func (v *visor) TransportTypes(context.Context) ([]api.TransportType, error) {
+	return []api.TransportType{{Type: api.STCPR, Available: true, Text: "TCP"}, {Type: api.DMSG, Text: "no relay is connected"}}, v.err
+}
+
+func (v *visor) AutoTransports(context.Context) (api.Auto, error) {
+	return api.Auto{On: true, Have: map[string]int{api.SUDPH: 2, api.STCPR: 1}, Public: true, PublicWhy: "nobody gets in"}, v.err
+}
+
+func (v *visor) SetAutoTransports(_ context.Context, on, save bool) error { return v.set(on, save) }
+
+func (v *visor) Find(_ context.Context, s api.FindSpec) ([]api.Path, error) {
+	return v.paths, v.set(s, false)
+}
+
+func (v *visor) Connect(_ context.Context, s api.ConnectSpec) ([]api.Path, error) {
+	return v.paths, v.set(s, false)
+}
+
+func (v *visor) Disconnect(_ context.Context, pk cipher.PubKey) error { return v.set(pk, false) }
+
+func (v *visor) Trace(_ context.Context, s api.ConnectSpec) ([]api.TraceHop, error) {
+	return v.trace, v.set(s, false)
+}
+
+func (v *visor) Reload(context.Context) (api.Reloaded, error) { return v.reloaded, v.err }
+
+func (v *visor) Halt(context.Context) error { return v.set("halt", false) }
+
+func (v *visor) SetLogLevel(_ context.Context, level string) error { return v.set(level, false) }
+
+func (v *visor) Health(context.Context) ([]api.ServiceHealth, error) {
+	return []api.ServiceHealth{
+		{Deployment: "lab", Service: "transport discovery", URL: "http://h/tpd", OK: true, RTTMicros: 1200, Version: "v2"},
+		{Deployment: "lab", Service: "route finder", URL: "http://h/rf", Error: "no answer within 5s"},
+	}, v.err
+}
+
+func (v *visor) Registered(_ context.Context, q api.ServiceQuery) ([]api.RegisteredTransport, error) {
+	return []api.RegisteredTransport{{Deployment: "lab", ID: "id-1", Edges: []cipher.PubKey{q.PK, q.PK}, Type: api.SUDPH, Label: "user", RTTMicros: 999, LossPPM: 12_345}}, v.set(q, false)
+}
+
+func (v *visor) Addresses(_ context.Context, q api.ServiceQuery) ([]api.Address, error) {
+	return []api.Address{{Deployment: "lab", PK: q.PK, Remote: "192.0.2.1:7777", Local: []string{"10.0.0.1:7777"}}}, v.set(q, false)
+}
+
+func (v *visor) Offers(_ context.Context, q api.OfferQuery) ([]api.Offer, error) {
+	return []api.Offer{{Deployment: "lab", Address: k1 + ":80", Type: q.Type, Country: "IS"}}, v.set(q, false)
+}
+
+func (v *visor) Uptimes(_ context.Context, q api.ServiceQuery) ([]api.Uptime, error) {
+	return []api.Uptime{{Deployment: "lab", Online: true, Percent: 99.54}}, v.set(q, false)
+}
+
+func (v *visor) Doctor(context.Context) (api.Report, error) { return v.report, v.err }
 
 func (v *visor) Active(context.Context) ([]api.Path, error) { return v.paths, v.err }
 

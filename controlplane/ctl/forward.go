@@ -83,6 +83,25 @@ func shortPeer(s string) string {
 	return fmt.Sprintf("%s…:%d", pk.Short(), port)
 }
 
+// way says which way a forward takes; "" is that of the visor's configuration.
+func way(r *api.RoutePolicy) string {
+	if r == nil || r.IsZero() {
+		return ""
+	}
+	var parts []string
+	add := func(n int, format string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf(format, n))
+		}
+	}
+	add(r.MinHops, "at least %d hops")
+	add(r.MaxHops, "at most %d hops")
+	add(r.MuxRoutes, "over %d routes")
+	add(len(r.Avoid), "avoiding %d visors")
+	add(len(r.Prefer), "preferring %d visors")
+	return strings.Join(parts, ", ")
+}
+
 func (p *Program) printForwards(forwards []api.Forward) {
 	t := newTable("ID", "KIND", "TO", "WHO", "OPEN", "TOTAL", "REFUSED", "FAILED", "RECEIVED", "SENT")
 	for _, f := range forwards {
@@ -98,6 +117,7 @@ func (p *Program) printForwards(forwards []api.Forward) {
 		}
 		t.row(f.ID, kind, to, who, strconv.Itoa(f.Open), strconv.FormatUint(f.Connections, 10), strconv.FormatUint(f.Refused, 10),
 			strconv.FormatUint(f.Failed, 10), size(f.RecvBytes), size(f.SentBytes))
+		t.note(way(f.Route))
 		t.note(trouble(f.LastError, f.LastErrorAt))
 	}
 	t.write(p.out, "no forwards; see \"skyctl forward add --help\"")
