@@ -109,7 +109,7 @@ func putControl(pkt []byte, kind packet.Kind, body []byte) {
 // (docs/wire.md section 4.3). At most routeErrorsPerSecond leave per link.
 func (l *Link) SendRouteError(code uint8, mtu int, label packet.Label) {
 	now := l.e.clock.Load()
-	if prev := l.erred.Load(); now-prev < second/routeErrorsPerSecond || !l.erred.CompareAndSwap(prev, now) {
+	if prev := l.erred.Load(); prev != 0 && now-prev < second/routeErrorsPerSecond || !l.erred.CompareAndSwap(prev, now) {
 		return
 	}
 	body := make([]byte, routeErrorLen)

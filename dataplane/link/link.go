@@ -88,7 +88,7 @@ type Link struct {
 	txPackets, txBytes atomic.Uint64
 	txDrops            atomic.Uint64
 	rxExpected         atomic.Uint64 // frames that the neighbour must have sent, by their counters
-	erred              atomic.Int64  // when the last route error left
+	erred              atomic.Int64  // when the last route error left, 0: none has
 	closing            atomic.Bool   // the peer has said goodbye, and the event is queued
 
 	keys *noise.Ring[*rxKey]

@@ -156,6 +156,7 @@ func (r *route) RouteError(code uint8, mtu int) {
 		r.hinted.Store(int32(mtu))
 	case forward.CodeNoLabel, forward.CodeLinkDown:
 		r.doubted.Store(true)
+		r.s.shakeDropped()
 	}
 	r.s.m.wake()
 }

@@ -109,3 +109,79 @@ func TestAnsweringEndWaits(t *testing.T) {
 		cancel()
 	}
 }
+
+// TestDroppedHandshakeComesAgain: the first packet on a new route met a link that was not
+// quite up, and half a second went by, although the hop had said so. A hop cannot make us
+// try more often than a few times.
+func TestDroppedHandshakeComesAgain(t *testing.T) {
+	n := newNodes(t, 1, nodeOptions{})[0]
+	n.m.cancel() // nothing ticks
+	n.m.done.Wait()
+	s, err := newSession(n.m, end{peer: testKey()}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &route{s: s, egress: new(forward.Egress)}
+	k := &s.shake
+	later := n.links.Now() + int64(time.Hour)
+	k.next.Store(later)
+	if r.RouteError(forward.CodeLinkDown, 0); k.next.Load() != later {
+		t.Error("no handshake was under way")
+	}
+	k.active.Store(true)
+	if r.RouteError(forward.CodeTooBig, 1300); k.next.Load() != later {
+		t.Error("a handshake is never too big")
+	}
+	for i := range maxTold + 3 {
+		k.next.Store(later)
+		r.RouteError(forward.CodeLinkDown, 0)
+		if sooner := k.next.Load() != later; sooner != (i < maxTold) {
+			t.Errorf("error %d: sooner %v", i+1, sooner)
+		}
+	}
+	s.abortHandshake()
+	k.active.Store(true)
+	if r.RouteError(forward.CodeNoLabel, 0); k.next.Load() == later {
+		t.Error("the next handshake has to suffer for the last one")
+	}
+}
+
+// TestHandshakeOutlivesLateRules: rules that come a moment after the handshake began cost
+// little more than that moment.
+func TestHandshakeOutlivesLateRules(t *testing.T) {
+	nodes := newNodes(t, 3, nodeOptions{})
+	a, mid, b := nodes[0], nodes[1], nodes[2]
+	connect(t, a, mid)
+	connect(t, mid, b)
+	near := func(n *node) forward.Neighbour { return forward.Neighbour{Peer: n.pk} }
+	if _, err := a.m.AddRoute(RouteSpec{
+		Peer: b.pk, Out: near(mid), OutLabel: 11, In: near(mid), InLabel: 12, TTL: time.Minute, Class: 1,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.m.AddRoute(RouteSpec{
+		Peer: a.pk, Out: near(mid), OutLabel: 13, In: near(mid), InLabel: 14, TTL: time.Minute, Class: 1, Answer: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := a.m.SessionClass(b.pk, 1)
+	dialled := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_, err := a.m.DialClass(ctx, b.pk, 1)
+		dialled <- err
+	}()
+	eventually(t, "the hop to refuse a handshake, and to say so", func() bool { return s.shake.told.Load() > 0 })
+	for _, r := range []forward.RuleSpec{
+		{In: near(a), InLabel: 11, Out: near(b), OutLabel: 14, TTL: time.Minute},
+		{In: near(b), InLabel: 13, Out: near(a), OutLabel: 12, TTL: time.Minute},
+	} {
+		if _, err := mid.forward.AddRule(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-dialled; err != nil {
+		t.Error(err)
+	}
+}

@@ -31,6 +31,11 @@ const (
 	// first move to the other.
 	tieWait = 1500 * time.Millisecond
 
+	// A hop that says that it dropped a handshake makes the next one come sooner: links
+	// and rules on a new route may be a moment late. It could be lying, so not often.
+	retryTold = 10 * time.Millisecond
+	maxTold   = 4 // for one series of attempts
+
 	maxJobs = 256 // that wait for the handshaker
 
 	// One neighbour, whatever labels it has, gets 200 messages a second worked on,
@@ -63,6 +68,7 @@ type sessionShake struct {
 	active atomic.Bool // pending is set
 	queued atomic.Bool // a start job waits
 	began  atomic.Int64
+	told   atomic.Int32 // how often a hop has said that it dropped ours
 
 	// tieUntil is when the peer has had its chance to go first; 0: not set yet.
 	tieUntil atomic.Int64
@@ -198,10 +204,27 @@ func (s *Session) beginHandshake() {
 	s.m.send(func(tx *link.Tx, _ *scratch) { r.sendMessage(tx, 0, msg) })
 }
 
+// shakeDropped takes a hop's word that it dropped a packet of ours, probably the
+// handshake. Only the forwarding engine's goroutine calls it.
+func (s *Session) shakeDropped() {
+	k := &s.shake
+	told := k.told.Load()
+	if !k.active.Load() || told >= maxTold {
+		return
+	}
+	pause := retryTold << told
+	if soon := s.m.links.Now() + int64(pause); soon < k.next.Load() {
+		k.told.Store(told + 1)
+		k.next.Store(soon)
+		time.AfterFunc(pause, s.m.wake) // the ticker may look later by itself
+	}
+}
+
 // abortHandshake forgets ours.
 func (s *Session) abortHandshake() {
 	s.shake.pending, s.shake.over, s.shake.tries = nil, nil, 0
 	s.shake.active.Store(false)
+	s.shake.told.Store(0)
 	s.ring.Abort()
 }
 
