@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -204,7 +205,9 @@ func (w *whole) mount(version string) error {
 	limits := w.cfg.Limits
 	do := dmsgdisc.DefaultOptions()
 	do.Log = log("dmsgdisc")
-	do.Testing = true // a network on one machine is a network
+	if a, err := netip.ParseAddr(host); err == nil && a.IsLoopback() {
+		do.Testing = true // a network on one machine
+	}
 	do.Shared = w.cfg.Store != "" && !strings.HasPrefix(w.cfg.Store, "bolt://")
 	if limits.Writes == 0 {
 		do.ReadRate, do.WriteRate, do.NewRate, do.KeyRate = 0, 0, 0, 0

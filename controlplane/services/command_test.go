@@ -176,6 +176,17 @@ func TestCommandLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
+	whole, boot, key := filepath.Join(dir, "all.json"), filepath.Join(dir, "conf.json"), filepath.Join(dir, "x.key")
+	_, sk := cipher.GenerateKeyPair()
+	for _, err := range []error{
+		os.WriteFile(whole, []byte(`{"diR": "x"}`), 0o600),
+		os.WriteFile(boot, []byte(`{"secret_key_file": "x.key", "conf": {"name": "x", "dmsg_discovery": "nonsense"}}`), 0o600),
+		cipher.SaveSecKey(key, sk),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	db := "bolt://" + filepath.Join(dir, "x.db")
 	tests := []struct {
 		args string
@@ -198,6 +209,30 @@ func TestCommandLine(t *testing.T) {
 		{"dmsgdisc --config /nowhere/file", cli.ExitFailed, "/nowhere/file"},
 		{"dmsgdisc --config " + file, cli.ExitFailed, `disc.json:1:35: unknown key "adr"; did you mean "addr"?`},
 		{"dmsgdisc --check --store " + db, cli.ExitOK, "the configuration is fine"},
+		{"all --help", cli.ExitOK, "--public-host=HOST"},
+		{"all --check", cli.ExitOK, "the configuration is fine"},
+		{"all --addr x --stun-addr y --relay-addr z", cli.ExitFailed, `--relay-addr is "z"; want host:port`},
+		{"all --public-host http://x --dir=", cli.ExitFailed, "--dir is missing"},
+		{"all --public-url x", cli.ExitFailed, "want a URL like https://"},
+		{"all --config " + whole, cli.ExitFailed, `all.json:1:2: unknown key "diR"; did you mean "dir"?`},
+		{"all --dir " + dir + " --addr " + taken.Addr().String(), cli.ExitFailed, "cannot serve at " + taken.Addr().String()},
+		{"all --dir " + dir + " --addr 127.0.0.1:0 --stun-addr= --relay-addr " + taken.Addr().String(), cli.ExitFailed, "relay at " + taken.Addr().String()},
+		{"all --dir " + dir + " --addr 127.0.0.1:0 --geo-database /nowhere/x", cli.ExitFailed, "/nowhere/x"},
+		{"all --dir /proc/nowhere", cli.ExitFailed, "/proc/nowhere"},
+		{"ar --help", cli.ExitOK, "--stun-addr"},
+		{"ar", cli.ExitFailed, "--store is missing: where entries are kept"},
+		{"ar --check --store " + db, cli.ExitOK, "the configuration is fine"},
+		{"ar --store " + db + " --secret-key-file x", cli.ExitFailed, "dmsg-discovery is missing"},
+		{"ar --store " + db + " --addr 127.0.0.1:0 --stun-addr 127.0.0.1:65535", cli.ExitFailed, "the next one is used too"},
+		{"tpd --store redis://127.0.0.1:1", cli.ExitFailed, "not available"},
+		{"rf --addr x --store y", cli.ExitFailed, `--store is "y"; want bolt:`},
+		{"sd --store " + db + " --geo-database /nowhere/x", cli.ExitFailed, "/nowhere/x"},
+		{"ut --check --store " + db, cli.ExitOK, "the configuration is fine"},
+		{"conf", cli.ExitFailed, "which signs the answers"},
+		{"conf --config " + boot + " --check", cli.ExitOK, "the configuration is fine"},
+		{"conf --config " + boot + " --addr 127.0.0.1:0", cli.ExitFailed, "is no URL of a service"},
+		{"setup-node", cli.ExitFailed, "visors know the setup node by it"},
+		{"setup-node --secret-key-file " + key, cli.ExitFailed, "dmsg-discovery is missing"},
 	}
 	for _, tt := range tests {
 		var out logLines

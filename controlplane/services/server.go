@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
@@ -118,7 +119,7 @@ func sayFlags(err error) error {
 	for _, e := range api.Split(err) {
 		var p *api.Problem
 		if errors.As(e, &p) {
-			e = fmt.Errorf("--%s %s", p.Path, p.Text)
+			e = fmt.Errorf("--%s %s", strings.ReplaceAll(p.Path, "_", "-"), p.Text)
 		}
 		errs = append(errs, e)
 	}
