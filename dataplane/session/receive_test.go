@@ -322,12 +322,14 @@ func FuzzReceive(f *testing.F) {
 	f.Add(plain(packet.KindReply, 0, make([]byte, replyLen)), []byte{packet.ProtoControl, 8, 0, 2, 5, 0})
 	f.Add(b.bindPacket(5, 0, appendBindTLVs(nil, 1, true)), appendBindTLVs(nil, 77, true))
 	f.Add(plain(packet.KindSess, 0, append(appendMessageHeader(nil, msgInit), make([]byte, 90)...)), []byte{})
+	f.Add(plain(packet.KindClose, 0, []byte{2}), []byte{})
 	f.Fuzz(func(t *testing.T, pkt, payload []byte) {
 		if len(payload) > 2000 {
 			return
 		}
 		b := newBare(t)
 		b.up.quiet = true
+		b.sealed.spec.TTL = time.Minute // so that it can be closed
 		if n := len(pkt) &^ 15; n >= 16 { // what links vouch for
 			b.receive(b.sealed, bytes.Clone(pkt[:n]))
 			b.receive(b.direct, bytes.Clone(pkt[:n]))

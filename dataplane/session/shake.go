@@ -314,7 +314,7 @@ func (s *Session) finishHandshake(r *route, msg []byte) {
 	s.bindFirst(r, ep, h.route)
 	s.adopt(ep)
 	k.next.Store(now) // NeedRekey says when
-	s.m.log.Debug().Stringer("peer", s.peer).Dur("took", ns(now)-began).Msg("session keys agreed")
+	s.m.log.Debug().Stringer("peer", s.peer).Uint32("class", s.class).Dur("took", ns(now)-began).Msg("session keys agreed")
 	s.m.wake() // the tick sends the binds, which confirm the keys to the peer
 }
 

@@ -161,11 +161,11 @@ func (s *Session) tick(now time.Duration, due *[]errand, notices *[]notice) (bus
 	switch {
 	case up && !s.up:
 		s.up = true
-		s.m.log.Info().Stringer("peer", s.peer).Msg("session up")
+		s.m.log.Info().Stringer("peer", s.peer).Uint32("class", s.class).Msg("session up")
 		s.m.upper.SessionUp(s)
 	case !up && s.up && silent:
 		s.up = false
-		s.m.log.Info().Stringer("peer", s.peer).Err(ErrPeerSilent).Msg("session down")
+		s.m.log.Info().Stringer("peer", s.peer).Uint32("class", s.class).Err(ErrPeerSilent).Msg("session down")
 		s.m.upper.SessionDown(s, ErrPeerSilent)
 	}
 	return busy
