@@ -138,7 +138,7 @@ func TestRequests(t *testing.T) {
 			signed = " signed"
 		}
 		got = r.Method + " " + r.URL.RequestURI() + " " + string(body) + signed
-		if strings.HasPrefix(r.URL.Path, "/api/services") && r.Method == "GET" || r.URL.Path == "/uptimes" {
+		if strings.HasPrefix(r.URL.Path, "/api/services") && r.Method == http.MethodGet || r.URL.Path == "/uptimes" {
 			_, _ = io.WriteString(w, "[]")
 			return
 		}

@@ -14,7 +14,9 @@ type Code string
 
 // The codes.
 const (
-	CodeUnauthorized Code = "unauthorized"  // no signature, or one that does not hold
+	// CodeUnauthorized: no signature, or one that does not hold.
+	CodeUnauthorized Code = "unauthorized" //nolint:misspell // HTTP's word, and on the wire
+
 	CodeClock        Code = "clock"         // the request's time is too far from the service's
 	CodeReplay       Code = "replay"        // the same request came before
 	CodeForbidden    Code = "forbidden"     // who asks is known and may not

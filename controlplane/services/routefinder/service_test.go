@@ -252,7 +252,7 @@ func TestDeployedVisor(t *testing.T) {
 
 func post(t *testing.T, r *rig, body string) (int, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "POST", r.url+"/rf/routes", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url+"/rf/routes", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ type visor struct {
 	alive      bool
 	instance   string
 	stats      []deployment.TransportStats // of the last beat
-	parts      map[int]*halves // by the number of the record
+	parts      map[int]*halves             // by the number of the record
 	transports map[deployment.TransportID]*transport
 }
 

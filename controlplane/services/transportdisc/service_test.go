@@ -227,7 +227,7 @@ func TestBadRequests(t *testing.T) {
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
-		if resp.StatusCode != 401 {
+		if resp.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s %s without a signature: %d", tt.method, tt.path, resp.StatusCode)
 		}
 	}
@@ -449,7 +449,7 @@ func TestMonitors(t *testing.T) {
 	}
 	// As deployed monitors do it.
 	sig, _ := cipher.Sign(m.sk, []byte(m.pk.String()))
-	req, _ := http.NewRequestWithContext(t.Context(), "DELETE", r.url+"/transports/deregister", strings.NewReader(`["`+e.ID.String()+`"]`))
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodDelete, r.url+"/transports/deregister", strings.NewReader(`["`+e.ID.String()+`"]`))
 	req.Header.Set("NM-PK", m.pk.String())
 	req.Header.Set("NM-Sign", sig.String())
 	resp, err := r.rt.RoundTrip(req)
@@ -457,7 +457,7 @@ func TestMonitors(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != 401 || !listed(t, a, e.ID) {
+	if resp.StatusCode != http.StatusUnauthorized || !listed(t, a, e.ID) {
 		t.Errorf("by what can be replayed: %d", resp.StatusCode)
 	}
 	if err := m.caller.Do(t.Context(), "DELETE", r.url, "/transports/deregister", ids, nil); err != nil || listed(t, a, e.ID) {
