@@ -26,6 +26,7 @@ import (
 	"github.com/skyminer/skywire/dataplane/session"
 )
 
+// Ports, limits and defaults of route set-up.
 const (
 	// NodePort is the dmsg port of setup nodes, HopPort that of visors for set-up.
 	NodePort = 36

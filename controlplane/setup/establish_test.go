@@ -44,7 +44,7 @@ func BenchmarkEstablish(b *testing.B) {
 	n.Chain(n.Visors...)
 	a, d := n.Visors[0], n.Visors[3]
 	var class uint32
-	var setups []time.Duration
+	var setups, ups []time.Duration
 	for b.Loop() {
 		class++
 		began := time.Now()
@@ -60,7 +60,9 @@ func BenchmarkEstablish(b *testing.B) {
 		if _, err := a.Sessions.DialClass(b.Context(), d.PK, class); err != nil {
 			b.Fatal(err)
 		}
+		ups = append(ups, time.Since(began))
 		_ = a.Sessions.RemoveRoute(info.ID)
 	}
-	report(b, setups)
+	report(b, "setup", setups)
+	report(b, "up", ups)
 }

@@ -154,7 +154,7 @@ func (j *job) rollBack() {
 		}
 		wg.Go(func() {
 			if bad := j.call(ctx, s.pk, pathRelease, &in, &none{}); bad != nil {
-				j.n.cfg.Log.Debug().Stringer("visor", s.pk).Err(bad).Msg("labels are left to expire")
+				j.n.cfg.Log.Debug().Str("code", string(bad.Code)).Msg("labels are left to expire")
 			}
 		})
 	}

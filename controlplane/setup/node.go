@@ -58,8 +58,8 @@ func (c *NodeConfig) Validate() error {
 	return errors.Join(faults...)
 }
 
-// A Node is a setup node. It keeps nothing about routes that are made. Its methods may
-// be called concurrently.
+// A Node is a setup node. It keeps nothing about routes that are made, and its log names
+// no source and no path. Its methods may be called concurrently.
 type Node struct {
 	cfg    NodeConfig
 	quota  *quota
@@ -133,7 +133,7 @@ func (n *Node) route(ctx context.Context, from cipher.PubKey, in *routeRequest) 
 	if bad == nil {
 		n.quota.done(from)
 		if e := n.cfg.Log.Debug(); e.Enabled() {
-			e.Stringer("source", from).Int("hops", len(in.Path)).Dur("took", time.Since(began)).Msg("route set up")
+			e.Int("hops", len(in.Path)).Dur("took", time.Since(began)).Msg("route set up")
 		}
 		return routeReply{out}, nil
 	}
@@ -143,7 +143,7 @@ func (n *Node) route(ctx context.Context, from cipher.PubKey, in *routeRequest) 
 		j.rollBack()
 	})
 	if e := n.cfg.Log.Debug(); e.Enabled() {
-		e.Stringer("source", from).Err(bad).Msg("route not set up")
+		e.Str("code", string(bad.Code)).Msg("route not set up")
 	}
 	return routeReply{}, bad
 }

@@ -20,10 +20,10 @@ func forwards(v *setuptest.Visor) (rules []forward.RuleInfo) {
 }
 
 // report adds percentiles of took to the results of b.
-func report(b *testing.B, took []time.Duration) {
+func report(b *testing.B, what string, took []time.Duration) {
 	slices.Sort(took)
 	for name, p := range map[string]float64{"p50-ms": 0.5, "p99-ms": 0.99} {
 		at := took[min(len(took)-1, int(p*float64(len(took))))]
-		b.ReportMetric(float64(at.Microseconds())/1000, name)
+		b.ReportMetric(float64(at.Microseconds())/1000, what+"-"+name)
 	}
 }
