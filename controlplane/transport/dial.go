@@ -94,6 +94,7 @@ func (m *Manager) attempt(pk cipher.PubKey, typ link.Type, asked bool) (*attempt
 		}
 		if !up {
 			a.err = &EnsureError{pk, failed}
+			m.log.Debug().Err(a.err).Msg("attempt failed")
 		}
 		delete(m.attempts, pk)
 		m.shout()

@@ -50,6 +50,7 @@ type Manager struct {
 	attempts   map[cipher.PubKey]*attempt
 	punches    map[cipher.PubKey]*punch
 	wants      map[want]*wanted
+	suspected  time.Time // when the relays were checked because a link died
 }
 
 // A key names a transport of ours.

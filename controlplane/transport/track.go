@@ -16,6 +16,9 @@ import (
 // way in it.
 const upgradeGrace = time.Second
 
+// suspectEvery is how often, at most, relays are checked because a link died.
+const suspectEvery = 5 * time.Second
+
 // A transport is what the Manager knows about one link, up or not. Guarded by Manager.mu.
 type transport struct {
 	key
@@ -65,8 +68,17 @@ func (m *Manager) linkChanged(k key, outbound, up bool, why error) {
 		t.settling = true
 		m.wg.Go(func() { m.settle(t) })
 	}
-	if up && k.typ != link.DMSG {
+	switch {
+	case k.typ == link.DMSG:
+	case up:
 		m.wg.Go(func() { m.upgraded(k.pk) })
+	case time.Since(m.suspected) >= suspectEvery:
+		// A NAT that has forgotten this link may have forgotten the connections to relays
+		// as well, by which the next one is agreed on.
+		m.suspected = time.Now()
+		for _, c := range m.carriers {
+			m.wg.Go(func() { c.check(checkWithin) })
+		}
 	}
 	for _, d := range m.members {
 		d.kick()
