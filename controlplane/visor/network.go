@@ -202,9 +202,25 @@ func (m *member) nodeAddrs(self cipher.PubKey, extra []cipher.PubKey) []setup.No
 func (n *network) routing(finder string) []router.Member {
 	var all []router.Member
 	for _, m := range n.members {
-		all = append(all, router.Member{Name: nameOf(m.conf), Finder: m.finder(finder), Setup: m.setup})
+		all = append(all, router.Member{Name: nameOf(m.conf), Finder: m.finder(finder), Setup: published{m.setup, m.dmsg.client.Ready()}})
 	}
 	return all
+}
+
+// published warms its client up once setup nodes can find this visor: what they look up
+// in vain before, they take for absent a while longer.
+type published struct {
+	*setup.Client
+	ready <-chan struct{}
+}
+
+// Warm implements router.Setup.
+func (p published) Warm(ctx context.Context) {
+	select {
+	case <-p.ready:
+		p.Client.Warm(ctx)
+	case <-ctx.Done():
+	}
 }
 
 // run keeps transports and routes, and serves setup nodes and operators from afar, until
