@@ -329,7 +329,7 @@ func FuzzReceive(f *testing.F) {
 		}
 		b := newBare(t)
 		b.up.quiet = true
-		b.sealed.spec.TTL = time.Minute // so that it can be closed
+		b.sealed.spec.TTL = time.Minute   // so that it can be closed
 		if n := len(pkt) &^ 15; n >= 16 { // what links vouch for
 			b.receive(b.sealed, bytes.Clone(pkt[:n]))
 			b.receive(b.direct, bytes.Clone(pkt[:n]))

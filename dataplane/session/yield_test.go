@@ -4,6 +4,8 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"github.com/skyminer/skywire/dataplane/packet"
 )
 
 func TestYield(t *testing.T) {
@@ -48,4 +50,38 @@ func TestYield(t *testing.T) {
 	if y.loss < 0 {
 		t.Errorf("loss %v is below zero", y.loss)
 	}
+}
+
+// TestRouteSaysWhatItDelivers: the far end's replies make the figures of RouteInfo.
+func TestRouteSaysWhatItDelivers(t *testing.T) {
+	nodes := newNodes(t, 3, nodeOptions{quiet: true})
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	connect(t, a, b)
+	connect(t, b, c)
+	join(t, 100, a, b, c)
+	s := a.dial(c)
+	s.mu.Lock()
+	r := s.routes[0]
+	s.mu.Unlock()
+	info := func() RouteInfo {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return r.infoLocked()
+	}
+	send := func(n int) {
+		for range n {
+			if err := s.SendPacket(packet.ProtoUDP, make([]byte, 1000), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	eventually(t, "a rate", func() bool { send(20); return info().Mbps > 0 })
+	if got := info().LossPPM; got > 200_000 {
+		t.Errorf("%d ppm lost on loopback", got)
+	}
+	eventually(t, "the loss", func() bool {
+		send(10)
+		r.tx.Add(10) // as if as many more had been sent
+		return info().LossPPM > 300_000
+	})
 }
