@@ -79,7 +79,7 @@ func (r *Router) try(ctx context.Context, p *pool, k *candidate) error {
 
 func (r *Router) tryOnce(ctx context.Context, p *pool, k *candidate) (node cipher.PubKey, err error) {
 	r.mu.Lock()
-	mux := p.policy.Routes > 1
+	mux, alone := p.policy.Routes > 1, len(p.routes) == 0
 	r.mu.Unlock()
 	req := setup.Request{Class: p.class, Mux: mux, Not: k.not}
 	for _, h := range k.path.Hops {
@@ -100,7 +100,7 @@ func (r *Router) tryOnce(ctx context.Context, p *pool, k *candidate) (node ciphe
 	if mux {
 		r.cfg.Sessions.SetMux(p.peer, p.class, true)
 	}
-	if err := r.awaitUp(ctx, p, info.ID); err != nil {
+	if err := r.awaitUp(ctx, p, info.ID, alone); err != nil {
 		_ = r.cfg.Sessions.RemoveRoute(info.ID)
 		return route.Node, err
 	}
@@ -121,13 +121,17 @@ func (r *Router) tryOnce(ctx context.Context, p *pool, k *candidate) (node ciphe
 	return route.Node, nil
 }
 
-// awaitUp waits until the route is up. The handshake of a new session is hurried, for
+// awaitUp waits until the route is up; alone says that its session has no other. The handshake of a new session is hurried, for
 // otherwise the side with the greater key would leave the first move to the other.
-func (r *Router) awaitUp(ctx context.Context, p *pool, id uint64) error {
+func (r *Router) awaitUp(ctx context.Context, p *pool, id uint64, alone bool) error {
 	ctx, cancel := context.WithTimeout(ctx, upWithin)
 	defer cancel()
-	if _, err := r.cfg.Sessions.DialClass(ctx, p.peer, p.class); err != nil {
+	s, err := r.cfg.Sessions.DialClass(ctx, p.peer, p.class)
+	if err != nil {
 		return fmt.Errorf("%w: %w", errStillborn, err)
+	}
+	if p.class != 0 && alone && s.Up() {
+		return nil // by this route: there is no other
 	}
 	tick := time.NewTicker(stateEvery)
 	defer tick.Stop()

@@ -49,16 +49,15 @@ func (r *Router) look(now time.Time) {
 		for _, k := range append([]*kept(nil), p.routes...) {
 			if in := byID[k.id]; in != nil {
 				k.rtt = in.RTT
-				r.noteLocked(k, in.State, false)
+				if in.State != session.StateWaiting || now.Sub(k.since) > lookEvery { // a new one is up before its session has looked at it
+					r.noteLocked(k, in.State, false, false)
+				}
 			} else if now.Sub(k.since) > lookEvery { // made since infos was
-				r.noteLocked(k, session.StateDead, true)
+				r.noteLocked(k, session.StateDead, true, true)
 			}
 			if k.over(now) && !k.gone {
 				ids = append(ids, k.id)
 				r.forgetLocked(k)
-			}
-			if k.gone {
-				p.retryAt = time.Time{}
 			}
 		}
 		u := uses[end{p.peer, p.class}]

@@ -61,7 +61,7 @@ type kept struct {
 	changed    time.Time // when state did
 	rtt        time.Duration
 	noted      bool // its death has been held against its path
-	gone       bool
+	gone       bool // out of its pool
 }
 
 // poolFor returns the pool of a peer and a normal policy, making one where there is
@@ -147,12 +147,14 @@ func (p *pool) taken() map[cipher.PubKey]bool {
 	return m
 }
 
-// noteLocked takes a route's state. Its death is held against the visors on its path.
-func (r *Router) noteLocked(k *kept, s session.State, gone bool) {
-	if k.state != s {
+// noteLocked takes a route's state, and whether it has gone. Its death is held against
+// the visors on its path, unless it was closed.
+func (r *Router) noteLocked(k *kept, s session.State, gone, closed bool) {
+	if k.state != s || gone {
 		k.state, k.changed = s, time.Now()
+		k.p.retryAt = time.Time{} // there is something new to do
 	}
-	if (gone || s == session.StateDead) && !k.noted && !k.gone {
+	if (gone || s == session.StateDead) && !k.noted && !closed {
 		k.noted = true
 		for _, pk := range middle(k.hops) {
 			r.penalties.add(visor(pk), penaltyDead)

@@ -32,7 +32,7 @@ type world struct {
 
 // newWorld starts n visors with links between those that pairs names by their indices;
 // the finder knows these.
-func newWorld(t *testing.T, n int, pairs [][2]int) *world {
+func newWorld(t testing.TB, n int, pairs [][2]int) *world {
 	t.Helper()
 	w := &world{Net: setuptest.New(t, n, nil), finder: &finder{g: graph.New()}}
 	for _, p := range pairs {

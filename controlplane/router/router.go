@@ -216,7 +216,7 @@ func (r *Router) OnRoute(info session.RouteInfo, ev session.RouteEvent) {
 	r.mu.Lock()
 	k := r.byRoute[info.ID]
 	if k != nil {
-		r.noteLocked(k, info.State, ev.Gone())
+		r.noteLocked(k, info.State, ev.Gone(), ev.Gone() && ev != session.RouteExpired)
 	}
 	r.mu.Unlock()
 	if k != nil {

@@ -247,4 +247,46 @@ func TestTrace(t *testing.T) {
 			t.Errorf("hop %d: %+v", i, h)
 		}
 	}
+	setuptest.Eventually(t, "the loops are gone", func() bool {
+		for _, v := range w.Visors[1:] {
+			for _, r := range v.Forward.Rules() {
+				if r.Op == "forward" && r.In.Peer == r.Out.Peer {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+// TestClosedByPeer: a route that the other end closes is replaced, and nobody is blamed.
+func TestClosedByPeer(t *testing.T) {
+	w := newWorld(t, 3, [][2]int{{0, 1}, {1, 2}})
+	class := w.ensure(2, Policy{MinHops: 2})
+	first := w.Routes()[0].ID
+	d := w.Visors[2]
+	for _, r := range d.Sessions.Routes() {
+		if r.Class == class {
+			if err := d.Sessions.RemoveRoute(r.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	setuptest.Eventually(t, "there is another route", func() bool {
+		rs := w.Routes()
+		return len(rs) == 1 && rs[0].ID != first && rs[0].State == session.StateUp
+	})
+	if got := w.penalties.of(visor(w.pk(1))); got != 0 {
+		t.Errorf("the visor in the middle has a penalty of %v", got)
+	}
+}
+
+// BenchmarkEnsure is the time until streams can be dialled over three hops of which
+// nothing is there yet.
+func BenchmarkEnsure(b *testing.B) {
+	w := newWorld(b, 4, [][2]int{{0, 1}, {1, 2}, {2, 3}})
+	for b.Loop() {
+		class := w.ensure(3, Policy{MinHops: 3})
+		w.Remove(w.pk(3), class)
+	}
 }

@@ -113,7 +113,10 @@ func (r *Router) measure(ctx context.Context, m Member, path []setup.Step) (time
 	if err != nil {
 		return 0, fmt.Errorf("router: %w", err)
 	}
-	defer r.cfg.Forward.RemoveEgress(out)
+	defer func() {
+		r.closeLoop(out)
+		r.cfg.Forward.RemoveEgress(out)
+	}()
 	best := time.Duration(0)
 	for range traceProbes {
 		rtt, err := r.probe(ctx, e, out)
@@ -162,6 +165,23 @@ func (r *Router) probe(ctx context.Context, e *echo, out *forward.Egress) (time.
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+}
+
+// closeLoop has the hops forget the way around, as a session does with its routes; if
+// that is lost, their TTL does it.
+func (r *Router) closeLoop(out *forward.Egress) {
+	l := out.Link()
+	if l == nil {
+		return
+	}
+	tx := r.cfg.Links.GetTx()
+	defer r.cfg.Links.PutTx(tx)
+	tx.Start(l)
+	p := tx.Packet(packet.Padded(1))
+	clear(p)
+	packet.RouteHeader{Label: out.Label(), Kind: packet.KindClose, Length: 1}.Put(p)
+	p[packet.RouteHeaderLen] = link.CloseRemoved
+	_ = tx.Flush()
 }
 
 // An echo takes what comes back. What its packets carry means nothing to anybody else:
