@@ -90,7 +90,6 @@ type Path struct {
 	SentBytes uint64     `json:"sent_bytes,omitempty"`
 	RecvBytes uint64     `json:"recv_bytes,omitempty"`
 	Since     *time.Time `json:"since,omitempty"`
-	Expires   *time.Time `json:"expires,omitempty"` // it is replaced before
 }
 
 // PathHop is a transport of a path.

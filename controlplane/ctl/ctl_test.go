@@ -239,8 +239,8 @@ func TestTables(t *testing.T) {
 			{PK: b, Type: api.STCPR, Addr: "[2001:db8::1]:7777", State: api.LinkConnecting, Inbound: true, LastError: "link: no visor answered"},
 		},
 		routes: []api.Route{
-			{Rule: api.Rule{In: api.Hop{Link: a, Label: 7}, Out: api.Hop{Link: b, Label: 9}}, Kind: api.RouteForward, Packets: 17, Bytes: 20480, Waiting: []cipher.PubKey{b}},
-			{Rule: api.Rule{In: api.Hop{Link: a, Label: 8}, Out: api.Hop{Link: a, Label: 8}, Peer: &b}, Kind: api.RouteEnd},
+			{Rule: api.Rule{In: api.Hop{Link: a, Label: 7}, Out: api.Hop{Link: b, Label: 9}}, Kind: api.RouteForward, Static: true, Packets: 17, Bytes: 20480, Waiting: []cipher.PubKey{b}},
+			{Rule: api.Rule{In: api.Hop{Link: a, Label: 8}, Out: api.Hop{Link: a, Label: 8}, Peer: &b}, Kind: api.RouteEnd, Static: true},
 			{Rule: api.Rule{In: api.Hop{Link: a, Label: 70000}, Peer: &a}, Kind: api.RouteDirect},
 		},
 		forwards: []api.Forward{

@@ -67,8 +67,9 @@ func TestNetworkTables(t *testing.T) {
 	since := time.Now().Add(-90 * time.Second)
 	path := api.Path{PK: b, Hops: []api.PathHop{{To: a, Type: api.STCPR}, {From: a, To: b, Type: api.SUDPH}}, Cost: 12.34, State: api.PathUp, Class: 0xbeef, RTTMicros: 12_340, LossPPM: 5000, Mbps: 94.2, Since: &since}
 	socket := serve(t, &visor{
-		paths: []api.Path{path},
-		trace: []api.TraceHop{{Hop: 1, PK: a, Type: api.STCPR, RTTMicros: 4200}, {Hop: 2, PK: b, Type: api.SUDPH, RTTMicros: 12_340}},
+		paths:  []api.Path{path},
+		routes: []api.Route{{Kind: api.RouteForward}, {Kind: api.RouteEnd}, {Kind: api.RouteDirect}},
+		trace:  []api.TraceHop{{Hop: 1, PK: a, Type: api.STCPR, RTTMicros: 4200}, {Hop: 2, PK: b, Type: api.SUDPH, RTTMicros: 12_340}},
 		transports: []api.Transport{
 			{ID: "90aba565-c7e8-015d-a2bd-b869e378a573", PK: a, Type: api.STCPR, State: api.LinkUp, Since: &since, RTTMicros: 412, LossPPM: 100, Mbps: 7.25, RecvBytes: 2048, SentBytes: 1, Why: "automatic", Registered: []string{"lab"}, Addr: "192.0.2.7:7777", Label: "automatic"},
 			{ID: "6b72e8b0-0e43-0683-8499-f4384524602a", PK: b, Type: api.DMSG, State: api.LinkConnecting, Why: "needed", LastError: "no relay\x1b[2J"},
@@ -106,12 +107,11 @@ automatic transports are on
 this visor is to be a public one and is not listed as such: nobody gets in
 `},
 		{"route", 0, `
-TO                                                                  CLASS     HOPS  STATE  FOR    RTT      LOSS   MBIT/S
-02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5  0000beef  2     up     1m30s  12.3 ms  0.5 %  94
+TO                                                                  CLASS  HOPS  STATE  FOR    RTT      LOSS   MBIT/S
+02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5  48879  2     up     1m30s  12.3 ms  0.5 %  94
   └ stcpr 0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798
   └ sudph 02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5
-
-no rules; neighbours with a link need none
+routes of others pass here by 1 rules; --all lists them
 `},
 		{"route find " + k2, 0, `
 PATH  HOPS  COST  BY

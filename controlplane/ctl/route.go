@@ -111,12 +111,12 @@ func (p *Program) printPaths(paths []api.Path, inUse bool) {
 	t.write(p.out, "no routes; they are set up when they are needed")
 }
 
-// class writes the number of a set of routes, shortened.
+// class writes the number of a set of routes.
 func class(n uint32) string {
 	if n == 0 {
 		return dash
 	}
-	return fmt.Sprintf("%08x", n)
+	return strconv.FormatUint(uint64(n), 10)
 }
 
 // types writes which types of transports a path takes, each once.
@@ -163,7 +163,7 @@ func loss(ppm int64) string {
 // mbps writes a measured rate.
 func mbps(rate float64) string {
 	switch {
-	case rate <= 0:
+	case rate < 0.05:
 		return dash
 	case rate < 10:
 		return fmt.Sprintf("%.1f", rate)

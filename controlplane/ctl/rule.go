@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/skyminer/skywire/controlplane/api"
@@ -12,30 +13,19 @@ import (
 func (p *Program) route() {
 	cmd := p.app.Command("route", "Routes over several hops. The visor sets them up by itself when they are needed; what is here shows, tries and forces it. A neighbour with a link needs none.")
 	p.routePaths(cmd)
-	ls := cmd.Command("ls", "List the routes that begin here, and the rules of routes that end or pass here.").Default()
-	all := ls.Flag("all", "Direct routes too, which links bring with them.").Bool()
+	ls := cmd.Command("ls", "List the routes that begin here, and the static rules.").Default()
+	all := ls.Flag("all", "Every rule: those of routes that were set up by themselves, and direct ones, which links bring with them.").Bool()
 	p.call(ls, func(ctx context.Context, visor *api.Client) error {
-		routes, err := visor.Routes(ctx)
+		rules, err := visor.Routes(ctx)
 		if err != nil {
 			return err
 		}
-		shown := []api.Route{}
-		for _, r := range routes {
-			if *all || r.Kind != api.RouteDirect {
-				shown = append(shown, r)
-			}
-		}
+		shown := slices.DeleteFunc(slices.Clone(rules), func(r api.Route) bool { return !*all && r.Kind == api.RouteDirect })
 		paths, err := visor.Active(ctx)
 		if err != nil && !errors.Is(err, api.ErrNoNetwork) {
 			return err
 		}
-		return p.print(shown, func() {
-			if len(paths) > 0 {
-				p.printPaths(paths, true)
-				p.say("")
-			}
-			p.printRoutes(shown)
-		})
+		return p.print(shown, func() { p.printRoutesAndRules(paths, shown, *all) })
 	})
 
 	add := cmd.Command("add-rule", "Add a static rule. Without --peer, packets pass this visor from --in to --out. With --peer this visor is an end: packets from that key come in at --in, and packets to it leave at --out.")
@@ -64,6 +54,33 @@ func (p *Program) route() {
 		}
 		return p.removed(*saveRm, which)
 	})
+}
+
+// printRoutesAndRules prints the routes that begin here and, unless all is wanted, of the
+// rules only those that an operator has set.
+func (p *Program) printRoutesAndRules(paths []api.Path, rules []api.Route, all bool) {
+	if len(paths) > 0 {
+		p.printPaths(paths, true)
+	}
+	through := 0
+	static := slices.DeleteFunc(slices.Clone(rules), func(r api.Route) bool {
+		if all || r.Static {
+			return false
+		}
+		if r.Kind == api.RouteForward {
+			through++
+		}
+		return true
+	})
+	if len(static) > 0 || len(paths)+through == 0 {
+		if len(paths) > 0 {
+			p.say("")
+		}
+		p.printRoutes(static)
+	}
+	if through > 0 {
+		p.say("routes of others pass here by %d rules; --all lists them", through)
+	}
 }
 
 func (p *Program) printRoutes(routes []api.Route) {

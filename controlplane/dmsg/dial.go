@@ -54,10 +54,13 @@ func (c *Client) Dial(ctx context.Context, to proto.Addr) (*Stream, error) {
 		if err != nil {
 			return nil, &DialError{Addr: to, Err: err, Tried: tried}
 		}
-		again = slices.DeleteFunc(slices.Clone(again), func(pk cipher.PubKey) bool { return slices.Contains(relays, pk) })
-		var more []RelayError
-		st, more, final = c.dialBy(ctx, to, again)
-		tried = append(tried, more...)
+		// Or it is at a pinned relay, and the discovery is not there to say so.
+		more := c.pinned()
+		more = slices.DeleteFunc(more, func(pk cipher.PubKey) bool { return slices.Contains(again, pk) })
+		again = slices.DeleteFunc(append(more, again...), func(pk cipher.PubKey) bool { return slices.Contains(relays, pk) })
+		var failed []RelayError
+		st, failed, final = c.dialBy(ctx, to, again)
+		tried = append(tried, failed...)
 	}
 	if st == nil {
 		return nil, dialError(ctx, to, tried, final)
@@ -143,13 +146,22 @@ func (c *Client) relaysOf(ctx context.Context, pk cipher.PubKey, maxAge time.Dur
 	return entry.Client.DelegatedServers, nil
 }
 
+// pinned returns the relays that were known beforehand.
+func (c *Client) pinned() []cipher.PubKey {
+	all := make([]cipher.PubKey, 0, len(c.cfg.Servers))
+	for _, e := range c.cfg.Servers {
+		all = append(all, e.Static)
+	}
+	return all
+}
+
 // likely returns the relays where a peer may be of which nothing is known: those with
 // which there are sessions, and those that were pinned, which others know as well.
 func (c *Client) likely() []cipher.PubKey {
 	relays := c.connected()
-	for _, e := range c.cfg.Servers {
-		if !slices.Contains(relays, e.Static) {
-			relays = append(relays, e.Static)
+	for _, pk := range c.pinned() {
+		if !slices.Contains(relays, pk) {
+			relays = append(relays, pk)
 		}
 	}
 	return relays

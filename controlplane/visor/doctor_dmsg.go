@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,6 +65,9 @@ func (v *Visor) checkSetupNodes(ctx context.Context) finding {
 			name += " of " + nameOf(m.conf)
 		}
 		nodes := m.setupNodes(v.config().Routing.SetupNodes)
+		if m.node != nil && !slices.Contains(nodes, v.pk) {
+			nodes = append(nodes, v.pk)
+		}
 		if len(nodes) == 0 {
 			f = append(f, warn(name, "routes over several hops need one: in route_setup_nodes of the deployment, or trust one with \"skyctl config gen --setup-node PK\"", "none is known"))
 			continue

@@ -42,7 +42,8 @@ type member struct {
 	setup *setup.Client  // set by network.attach
 	local *router.Local  // likewise
 	hops  *dmsg.Listener // of setup nodes' requests
-	node  *dmsg.Listener // of those to the setup node that the visor is; nil where it is none
+	asked *dmsg.Listener // of requests to the setup node that the visor is; nil where it is none
+	node  *setup.Node    // that node; set by network.attach
 	log   zerolog.Logger
 }
 
@@ -82,7 +83,7 @@ func newMember(opt *Options, i int, budget *yamux.Budget) (*member, error) {
 		m.ut = deployment.NewUptimeTracker(url, m.caller)
 	}
 	if m.hops, err = m.dmsg.client.Listen(setup.HopPort); err == nil && c.SetupNode {
-		m.node, err = m.dmsg.client.Listen(setup.NodePort)
+		m.asked, err = m.dmsg.client.Listen(setup.NodePort)
 	}
 	if err != nil {
 		m.close()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -146,13 +145,16 @@ func (n *network) attach(opt *Options, static *cipher.StaticKey, f *floors) erro
 	log := opt.Log.With().Str("part", "router").Logger()
 	var err error
 	n.hop, err = setup.NewHop(setup.HopConfig{
-		Key: static.PubKey(), Table: f.forward, Sessions: f.sessions, LinkUp: up, Nodes: n.trusted(c.Routing.SetupNodes),
+		Key: static.PubKey(), Table: f.forward, Sessions: f.sessions, LinkUp: up, Nodes: n.trusted(static.PubKey(), c.Routing.SetupNodes),
 		Limits: setup.DefaultHopLimits(), Log: opt.Log.With().Str("part", "setup").Logger(),
 	})
 	if err != nil {
 		return fmt.Errorf("visor: %w", err)
 	}
 	for _, m := range n.members {
+		if err := n.makeNode(static.PubKey(), m); err != nil {
+			return fmt.Errorf("visor: %w", err)
+		}
 		m.setup, err = setup.NewClient(setup.ClientConfig{
 			Key: static, Table: f.forward, LinkUp: up, Nodes: m.nodeAddrs(static.PubKey(), c.Routing.SetupNodes), Log: log,
 		})
@@ -174,9 +176,14 @@ func (n *network) attach(opt *Options, static *cipher.StaticKey, f *floors) erro
 }
 
 // trusted returns the setup nodes that may install rules here: those of all
-// deployments, and extra ones.
-func (n *network) trusted(extra []cipher.PubKey) []cipher.PubKey {
+// deployments, extra ones, and the visor itself if it is one.
+func (n *network) trusted(self cipher.PubKey, extra []cipher.PubKey) []cipher.PubKey {
 	var all []cipher.PubKey
+	for _, m := range n.members {
+		if m.asked != nil {
+			all = []cipher.PubKey{self}
+		}
+	}
 	for _, m := range n.members {
 		for _, pk := range m.setupNodes(extra) {
 			if !slices.Contains(all, pk) {
@@ -187,9 +194,12 @@ func (n *network) trusted(extra []cipher.PubKey) []cipher.PubKey {
 	return all
 }
 
-// nodeAddrs returns the setup nodes that the member asks.
+// nodeAddrs returns the setup nodes that the member asks; itself first, where it is one.
 func (m *member) nodeAddrs(self cipher.PubKey, extra []cipher.PubKey) []setup.NodeAddr {
 	var all []setup.NodeAddr
+	if m.node != nil {
+		all = append(all, setup.NodeAddr{PK: self, Transport: setup.Local(self, setup.NodePort, m.node.Handler(), m.dmsg.http)})
+	}
 	for _, pk := range m.setupNodes(extra) {
 		if pk != self {
 			all = append(all, setup.NodeAddr{PK: pk, Transport: m.dmsg.http})
@@ -237,23 +247,24 @@ func (n *network) run(ctx context.Context, v *Visor) error {
 			g.Go(func() error { return n.hop.Serve(ctx, m.hops) })
 			g.Go(func() error { m.report(ctx, n.self, n.version); return nil })
 			if m.node != nil {
-				g.Go(func() error { return n.serveNode(ctx, v.pk, m) })
+				g.Go(func() error { return m.node.Serve(ctx, m.asked) })
 			}
 		}
 	}
 	return g.Wait()
 }
 
-// serveNode is the setup node inside the visor, in one deployment.
-func (n *network) serveNode(ctx context.Context, self cipher.PubKey, m *member) error {
-	var rt http.RoundTripper = setup.Local(self, setup.HopPort, n.hop.Handler(), m.dmsg.http)
-	node, err := setup.NewNode(setup.NodeConfig{
-		Key: self, Transport: rt, Limits: setup.DefaultNodeLimits(), Log: m.log.With().Str("part", "setup node").Logger(),
-	})
-	if err != nil {
-		return fmt.Errorf("visor: setup node: %w", err)
+// makeNode makes the setup node inside the visor, in one deployment, if there is to be
+// one.
+func (n *network) makeNode(self cipher.PubKey, m *member) (err error) {
+	if m.asked == nil {
+		return nil
 	}
-	return node.Serve(ctx, m.node)
+	m.node, err = setup.NewNode(setup.NodeConfig{
+		Key: self, Transport: setup.Local(self, setup.HopPort, n.hop.Handler(), m.dmsg.http), Limits: setup.DefaultNodeLimits(),
+		Log: m.log.With().Str("part", "setup node").Logger(),
+	})
+	return err
 }
 
 // jitter returns d give or take a tenth, so that visors that were started together do

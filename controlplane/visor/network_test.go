@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,7 +17,6 @@ import (
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/api"
-	"github.com/skyminer/skywire/controlplane/conf"
 	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/controlplane/services"
 	"github.com/skyminer/skywire/controlplane/visor/config"
@@ -47,6 +47,13 @@ var atURL = regexp.MustCompile(`HTTP +(http://[0-9.:]+)`)
 // what it says about itself.
 func startDeployment(t *testing.T, name string) deployment.Conf {
 	t.Helper()
+	c, _ := startMortal(t, name)
+	return c
+}
+
+// startMortal is startDeployment for one that can be stopped before.
+func startMortal(t *testing.T, name string) (c deployment.Conf, stop func()) {
+	t.Helper()
 	var out, log lines
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan int, 1)
@@ -56,13 +63,13 @@ func startDeployment(t *testing.T, name string) deployment.Conf {
 			"--public-host", "127.0.0.1", "--no-limits",
 		})
 	}()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if code := <-done; code != 0 {
 			t.Errorf("deployment ended with %d:\n%s", code, log.String())
 		}
 	})
-	var c deployment.Conf
+	t.Cleanup(stop)
 	eventually(t, "the deployment is up", func() bool {
 		m := atURL.FindStringSubmatch(out.String())
 		if m == nil {
@@ -73,7 +80,7 @@ func startDeployment(t *testing.T, name string) deployment.Conf {
 		c, err = deployment.FetchConf(t.Context(), m[1], rt, cipher.PubKey{})
 		return err == nil
 	})
-	return c
+	return c, stop
 }
 
 // in is a configuration in these deployments, without automatic transports.
@@ -320,26 +327,80 @@ func TestRemote(t *testing.T) {
 	}
 }
 
-// TestOwnRelay: visors whose only relay is inside one of them find each other, and there
-// is a key of its own for it.
-func TestOwnRelay(t *testing.T) {
+// ownServer returns a relay that a visor can run, and what has it do so.
+func ownServer(t *testing.T) (config.Server, *config.DmsgServer) {
+	t.Helper()
 	at := freeAddr(t)
-	_, sk := cipher.GenerateKeyPair()
-	pk, err := sk.PubKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	key := conf.Resolve(dir+"/x", config.RelayKeyFileName)
+	pk, sk := cipher.GenerateKeyPair()
+	key := filepath.Join(t.TempDir(), config.RelayKeyFileName)
 	if err := cipher.SaveSecKey(key, sk); err != nil {
 		t.Fatal(err)
 	}
+	return config.Server{PK: pk, Addr: at}, &config.DmsgServer{Listen: at, PublicAddress: at, SecretKeyFile: key}
+}
+
+// TestLivesOn: once visors know each other, a network with a relay and a setup node
+// inside one of them does without the deployment: new transports and new routes are
+// made when it is gone.
+func TestLivesOn(t *testing.T) {
+	d, stop := startMortal(t, "lab")
+	own, server := ownServer(t)
+	d.DmsgServers = append(d.DmsgServers, own.String())
+	a := startReal(t, func(c *config.Config) {
+		in(d)(c)
+		c.DmsgServer, c.SetupNode = server, true
+	})
+	member := func(c *config.Config) {
+		in(d)(c)
+		c.Routing.SetupNodes, c.Routing.PathFinder = []cipher.PubKey{a.pk}, api.FinderLocal
+	}
+	b, c := startReal(t, member), startReal(t, member)
+	relays := func(v *real, n int) bool {
+		s, err := v.Status(t.Context())
+		return err == nil && len(s.Deployments[0].Dmsg.Relays) == n
+	}
+	for _, v := range []*real{a, b, c} {
+		v.online(t)
+		eventually(t, "both relays are connected", func() bool { return relays(v, 2) })
+	}
+	if s, err := a.Status(t.Context()); err != nil || !s.SetupNode || s.Relay == nil {
+		t.Errorf("status: %+v, %v", s, err)
+	}
+	b.transport(t, a)
+	c.transport(t, a)
+	hops := api.RoutePolicy{MinHops: 2}
+	eventually(t, "b knows the way", func() bool {
+		paths, err := b.Find(t.Context(), api.FindSpec{PK: c.pk, Policy: hops})
+		return err == nil && len(paths) > 0
+	})
+	stop()
+	for _, v := range []*real{a, b, c} {
+		eventually(t, "only the relay inside a is left", func() bool { return relays(v, 1) })
+	}
+	eventually(t, "a route is set up", func() bool {
+		paths, err := b.Connect(t.Context(), api.ConnectSpec{PK: c.pk, Policy: hops})
+		return err == nil && len(paths) == 1 && len(paths[0].Hops) == 2
+	})
+	eventually(t, "a transport is made", func() bool {
+		_, err := b.AddTransport(t.Context(), api.TransportSpec{PK: c.pk}, false)
+		return err == nil
+	})
+	if _, err := b.Ping(t.Context(), c.pk); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOwnRelay: visors whose only relay is inside one of them find each other, and there
+// is a key of its own for it.
+func TestOwnRelay(t *testing.T) {
+	own, server := ownServer(t)
+	pk, at := own.PK, own.Addr
 	pinned := func(c *config.Config) {
-		c.Dmsg = &config.Dmsg{Servers: []config.Server{{PK: pk, Addr: at}}}
+		c.Dmsg = &config.Dmsg{Servers: []config.Server{own}}
 	}
 	a := startReal(t, func(c *config.Config) {
 		pinned(c)
-		c.DmsgServer = &config.DmsgServer{Listen: at, PublicAddress: at, SecretKeyFile: key}
+		c.DmsgServer = server
 	})
 	b := startReal(t, pinned)
 	if err := b.AddLink(t.Context(), api.LinkSpec{PK: a.pk, Type: api.DMSG}, false); err != nil {

@@ -133,7 +133,7 @@ func (v *Visor) Active(context.Context) ([]api.Path, error) {
 			p.Since = &since
 		}
 		if s, ok := live[i.ID]; ok {
-			p.LossPPM, p.Mbps = s.LossPPM, s.Mbps
+			p.LossPPM, p.Mbps, p.SentBytes, p.RecvBytes = s.LossPPM, s.Mbps, s.TxBytes, s.RxBytes
 		}
 		all = append(all, p)
 	}

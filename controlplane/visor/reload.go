@@ -66,7 +66,7 @@ func (v *Visor) enforce(c *config.Config) error {
 		return nil
 	}
 	if !slices.Equal(before.Routing.SetupNodes, c.Routing.SetupNodes) {
-		n.hop.SetNodes(n.trusted(c.Routing.SetupNodes))
+		n.hop.SetNodes(n.trusted(v.pk, c.Routing.SetupNodes))
 		for _, m := range n.members {
 			m.setup.SetNodes(m.nodeAddrs(v.pk, c.Routing.SetupNodes))
 		}

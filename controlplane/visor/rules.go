@@ -14,6 +14,7 @@ import (
 
 // Routes implements plane.
 func (f *floors) Routes() []api.Route {
+	ends := f.sessionEnds()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var all []api.Route
@@ -35,11 +36,24 @@ func (f *floors) Routes() []api.Route {
 			r.Kind = api.RouteEnd
 			if e, ok := f.ends[r.In]; ok {
 				r.Rule = e.rule
+			} else if e, ok := ends[i.InLabel]; ok {
+				r.Peer, r.Out = &e.Peer, hop(e.Out, e.OutLabel)
 			}
 		}
 		all = append(all, r)
 	}
 	return all
+}
+
+// sessionEnds returns the routes that end here, by the label under which they come in.
+func (f *floors) sessionEnds() map[packet.Label]session.RouteSpec {
+	ends := map[packet.Label]session.RouteSpec{}
+	for _, i := range f.sessions.Routes() {
+		if !i.Direct {
+			ends[i.InLabel] = i.RouteSpec
+		}
+	}
+	return ends
 }
 
 func hop(n forward.Neighbour, label packet.Label) api.Hop {
