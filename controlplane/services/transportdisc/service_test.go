@@ -327,7 +327,7 @@ func TestMany(t *testing.T) {
 	r := start(t, openStore(t, ""), func(o *Options) { o.KeyRate = 0 })
 	a, b := r.visor(1), r.visor(2)
 	b.beat(t)
-	const n = 500
+	const n = 300
 	var entries []deployment.SignedTransport
 	var stats []deployment.TransportStats
 	for i := range n {
@@ -350,14 +350,14 @@ func TestMany(t *testing.T) {
 			t.Fatalf("no stats of %s", e.ID)
 		}
 	}
-	for _, e := range entries[:300] {
+	for _, e := range entries[:30] {
 		if err := a.Delete(t.Context(), e.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
-	a.register(t, entries[:100]...)
-	if list, _ := b.Edge(t.Context(), b.pk); len(list) != 300 {
-		t.Errorf("%d are listed, want 300", len(list))
+	a.register(t, entries[:10]...)
+	if list, _ := b.Edge(t.Context(), b.pk); len(list) != 280 {
+		t.Errorf("%d are listed, want 280", len(list))
 	}
 }
 
