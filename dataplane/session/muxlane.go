@@ -7,11 +7,12 @@ const (
 	// holds everything up by more than benchSkew, is left alone; so is one that loses
 	// benchLoss more than the best. After benchFirst it gets another chance, after twice
 	// that the next.
-	benchRate  = 0.1
-	benchSkew  = 20 * time.Millisecond
-	benchLoss  = 0.03
-	benchFirst = 10 * time.Second
-	benchMost  = 5 * time.Minute
+	benchRate   = 0.1
+	benchSkew   = 20 * time.Millisecond
+	benchLoss   = 0.03
+	benchRounds = 3
+	benchFirst  = 10 * time.Second
+	benchMost   = 5 * time.Minute
 
 	queueStale = 500 * time.Millisecond
 )
@@ -20,14 +21,27 @@ const (
 type lane struct {
 	r *route
 	pacer
-	usable  bool   // may carry something now
-	replies uint64 // to probes, when they were last counted
+	usable  bool          // may carry something now
+	left    time.Duration // when it last became unusable
+	replies uint64        // to probes, when they were last counted
 
 	// late is how long packets are under way on it, by a clock that is the same for all
 	// lanes of a session.
 	late    time.Duration
 	benched time.Duration // until then it carries nothing
 	bench   time.Duration // how long the next pause is
+}
+
+// laneForget is for how long what is known of a route holds while it is gone.
+const laneForget = 10 * time.Second
+
+// back has a lane that was not usable begin again, where it was if that is not long ago.
+func (l *lane) back(now, rtt time.Duration) {
+	if l.srtt == 0 || now-l.left > laneForget {
+		l.start(now, rtt)
+	} else {
+		l.revive(now)
+	}
 }
 
 // lanes share what a session sends.
@@ -73,7 +87,7 @@ func (ls lanes) pick(now time.Duration, backlog int) (*lane, time.Duration) {
 		}
 		if float64(backlog) < ls.due(now, l) {
 			if wait == 0 {
-				l.unused()
+				l.unused(now)
 			}
 			continue
 		}
@@ -101,7 +115,7 @@ func (ls lanes) due(now time.Duration, l *lane) (bytes float64) {
 func (ls lanes) empty(now time.Duration) {
 	for _, l := range ls {
 		if l.wait(now) == 0 {
-			l.unused()
+			l.unused(now)
 		}
 	}
 }
@@ -109,7 +123,7 @@ func (ls lanes) empty(now time.Duration) {
 // judge benches lanes that are not worth their trouble.
 func (ls lanes) judge(now time.Duration) {
 	for _, l := range ls {
-		if !l.usable || now < l.benched || l.tried < lossRounds {
+		if !l.usable || now < l.benched || l.tried < benchRounds {
 			continue
 		}
 		quicker, cleaner := 0.0, false
@@ -124,7 +138,7 @@ func (ls lanes) judge(now time.Duration) {
 			}
 			cleaner = cleaner || o.loss < l.loss/2 && o.bandwidth() > l.bandwidth()/2
 		}
-		if l.bandwidth() < benchRate*quicker && skew > benchSkew || cleaner && l.loss > benchLoss {
+		if l.bandwidth() < benchRate*quicker && skew > benchSkew || cleaner && l.loss > benchLoss && l.tried >= lossRounds {
 			l.bench = min(max(2*l.bench, benchFirst), benchMost)
 			l.benched = now + l.bench
 			l.start(now, l.trip.get())

@@ -145,13 +145,6 @@ func (q *muxQueue) shed(now, target time.Duration, n int) bool {
 	return true
 }
 
-// rest gives the memory back when nothing waits.
-func (q *muxQueue) rest() {
-	if q.head == q.tail && !q.open {
-		*q = muxQueue{}
-	}
-}
-
 // A muxCodel is CoDel (RFC 8289) with a target that is given: the routes before it
 // have the delays that they have.
 type muxCodel struct {

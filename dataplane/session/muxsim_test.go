@@ -82,10 +82,10 @@ type muxSim struct {
 	n      int
 
 	paths []*simPath
-	back  []time.Duration
 	lanes lanes
 	queue muxQueue
 	seq   uint32
+	stops [2]simStop // of the sender's process, and of the receiver's
 	re    resequencer
 	held  atomic.Int64
 	in    []simIn
@@ -132,6 +132,30 @@ func newMuxSim(limit float64, paths ...*simPath) *muxSim {
 	return s
 }
 
+// A simStop is a process that stands still now and then, as on a busy machine.
+type simStop struct{ every, long time.Duration }
+
+// awake returns the next time from t on when the process runs.
+func (p simStop) awake(t time.Duration) time.Duration {
+	if p.every == 0 {
+		return t
+	}
+	if since := t % p.every; since < p.long {
+		return t + p.long - since
+	}
+	return t
+}
+
+const (
+	simSender = iota
+	simReceiver
+)
+
+// as has f done at t or when that process runs again.
+func (s *muxSim) as(process int, t time.Duration, f func()) {
+	s.at(s.stops[process].awake(max(t, s.now)), f)
+}
+
 func (s *muxSim) at(t time.Duration, f func()) {
 	s.n++
 	heap.Push(&s.events, simEvent{max(t, s.now), s.n, f})
@@ -158,9 +182,11 @@ func (s *muxSim) begin() {
 			}
 		}
 		s.rto()
+		_, trip := s.lanes.skew(s.now) // as netstack does, see Session.Spread
+		s.ssthresh = max(s.ssthresh, headroom*s.lanes.rate(s.now)*trip.Seconds()/simPacket)
 		s.tcpSend()
 		s.pump()
-		s.at(s.now+50*time.Millisecond, tick)
+		s.as(simSender, s.now+50*time.Millisecond, tick)
 	}
 	s.at(s.now, tick)
 }
@@ -212,7 +238,7 @@ func (s *muxSim) pump() {
 			if wait != never && (s.armed <= s.now || s.now+wait < s.armed) {
 				s.armed = s.now + wait
 				// A timer is late by up to a millisecond.
-				s.at(s.armed+time.Duration(s.rng.IntN(1000))*time.Microsecond, s.pump)
+				s.as(simSender, s.armed+time.Duration(s.rng.IntN(1000))*time.Microsecond, s.pump)
 			}
 			return
 		}
@@ -229,7 +255,7 @@ func (s *muxSim) pump() {
 		for k := range n {
 			if due, ok := s.paths[i].admit(s.now, simPacket, s.rng); ok {
 				seq := s.seq + uint32(k)
-				s.at(due, func() { s.arrive(i, seq, first+k) })
+				s.as(simReceiver, due, func() { s.arrive(i, seq, first+k) })
 			}
 		}
 		s.seq += uint32(n)
@@ -261,7 +287,7 @@ func (s *muxSim) drain() {
 	}
 	s.re.free()
 	if d, ok := s.re.deadline(); ok {
-		s.at(d, func() {
+		s.as(simReceiver, d, func() {
 			if at, ok := s.re.deadline(); ok && at <= s.now {
 				s.drain()
 			}
@@ -273,7 +299,7 @@ func (s *muxSim) report(i int) {
 	in := &s.in[i]
 	in.since, in.told = 0, s.now
 	rep := muxReport{seq: in.seq, held: s.now - in.at, at: in.at + 100*time.Hour, packets: in.packets, bytes: in.bytes}
-	s.at(s.now+s.paths[i].delay, func() {
+	s.as(simSender, s.now+s.paths[i].delay, func() {
 		s.lanes[i].report(s.now, rep)
 		s.lanes.measure(s.now)
 		s.pump()
@@ -292,7 +318,7 @@ func (s *muxSim) tcpReceive(p int) {
 		back = min(back, q.delay)
 	}
 	edge := s.edge
-	s.at(s.now+back, func() { s.ack(edge, p) })
+	s.as(simSender, s.now+back, func() { s.ack(edge, p) })
 }
 
 func (s *muxSim) ack(edge, p int) {
@@ -352,7 +378,8 @@ func (s *muxSim) grow() {
 	}
 	w, t := s.wmax/simUnit, s.now.Seconds()-s.tmax
 	k := math.Cbrt(w * 0.3 / 0.4)
-	target := (0.4*math.Pow(t-k, 3) + w) * simUnit
+	t -= k
+	target := (0.4*t*t*t + w) * simUnit
 	if target > s.cwnd {
 		s.cwnd += min((target-s.cwnd)/s.cwnd, 0.5)
 	}
@@ -463,5 +490,28 @@ func TestMuxSimChange(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestMuxSimBusyMachine: all that has a part in it stands still for a while now and then.
+func TestMuxSimBusyMachine(t *testing.T) {
+	const ms = time.Millisecond
+	tests := []struct {
+		long time.Duration // each of 90 to 170 ms
+		want float64
+	}{{10 * ms, 85}, {30 * ms, 50}, {60 * ms, 25}}
+	for _, tt := range tests {
+		t.Run(tt.long.String(), func(t *testing.T) {
+			long := tt.long
+			a := &simPath{rate: 50 * simMbit, delay: 1 * ms, queue: 50 * simMbit / 10, jitter: long / 2, jitterEvery: 110 * ms}
+			b := &simPath{rate: 50 * simMbit, delay: 11 * ms, queue: 50 * simMbit / 10, jitter: long / 2, jitterEvery: 90 * ms}
+			s := newMuxSim(4*100*simMbit*0.022/simPacket, a, b)
+			s.stops = [2]simStop{{130 * ms, long}, {170 * ms, long}}
+			s.begin()
+			s.run(4 * time.Second)
+			if got := s.brings(4 * time.Second); got < tt.want {
+				t.Errorf("%.1f Mbit/s, want %.0f", got, tt.want)
+			}
+		})
 	}
 }

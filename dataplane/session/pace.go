@@ -28,8 +28,14 @@ const (
 	probeMost  = 0.25
 	probeLeast = 0.02
 	drainGain  = 0.75
-	// easeGain is for a round in which a queue stood that the pacer did not ask for.
+	// easeGain is for the round after two in which a queue stood that the pacer did not ask
+	// for; easeMost is the least of the rate that they leave. Far ends that stand still for
+	// a moment look the same.
 	easeGain = 0.92
+	easeMost = 0.7
+	// starved is the share of its rate that a sender must have sent for a round to say
+	// something about the route.
+	starved = 0.75
 
 	// queueTarget is the delay by a standing queue that is let be, queueHigh what ends the
 	// start.
@@ -41,20 +47,26 @@ const (
 
 	rttUnknown = 300 * time.Millisecond
 
-	minRound = 12 * time.Millisecond
+	minRound = 20 * time.Millisecond
 	maxRound = 250 * time.Millisecond
 	// delayMemory is how long a shortest delay is believed, rateMemory a highest rate, in
 	// time in which the route was kept busy.
 	delayMemory = 10 * time.Second
-	rateMemory  = time.Second
+	rateMemory  = 2 * time.Second
 
-	// sendQuantum is the time that one send takes at the pacer's rate; sendSlack is how
-	// late the sender may be without losing its turn.
+	// sendQuantum is the time that one send takes at the pacer's rate. slackMost is how
+	// late a sender may be without losing its turn, which it makes up for by a burst;
+	// slackLeast where bursts get lost, and for one that had nothing to send.
 	sendQuantum = time.Millisecond
-	sendSlack   = 8 * time.Millisecond
+	slackMost   = 25 * time.Millisecond
+	slackLeast  = 4 * time.Millisecond
 	// ackSlack is for reports that are late: it is part of what may be under way.
 	ackSlack  = 25 * time.Millisecond
 	minWindow = 96 << 10
+	// slowFade is in how many reports a long round trip is half forgotten, more or less;
+	// slowMost is the longest that counts.
+	slowFade = 128
+	slowMost = 500 * time.Millisecond
 	// silence, after the round trip and half of it, is how long packets may be under way
 	// without a report before no more are risked.
 	silence = 80 * time.Millisecond
@@ -76,12 +88,14 @@ const (
 //
 // A pacer knows no clock and no socket, and belongs to one goroutine at a time.
 type pacer struct {
-	log  sentLog
-	next time.Duration // when the next packets may leave
+	log   sentLog
+	next  time.Duration // when the next packets may leave
+	slack time.Duration // how far that may lie in the past
 
 	trip  lowest        // round trip
 	delay lowest        // one way, by two clocks: only differences mean something
 	srtt  time.Duration // smoothed round trip; 0: nothing reported yet
+	slow  time.Duration // longest round trip of late
 
 	guess time.Duration // of the round trip, before that
 
@@ -92,7 +106,7 @@ type pacer struct {
 	flat  int           // rounds since
 	phase int           // of the cycle; 0 probes, 1 drains
 	probe float64       // by how much phase 0 exceeds best
-	eased bool          // the last round was one of easeGain
+	stood float64       // rate of arrival in the last round, if a queue stood in it
 	heard time.Duration // the last report, or when packets went under way after all had arrived
 	loss  float64       // share of packets lost since the start, smoothed over lossRounds
 	tried int           // rounds since the start
@@ -106,6 +120,7 @@ type pacer struct {
 	}
 	queue time.Duration // that stood in the last round
 	idle  uint64        // log.bytes when the route last had nothing to carry
+	shut  uint64        // log.bytes when the window was last full
 }
 
 // An arrived is a state of a route as a report gives it, beside what had been sent then.
@@ -119,7 +134,7 @@ type arrived struct {
 
 // start prepares a pacer for a route with that round trip, 0 if it is not known.
 func (p *pacer) start(now, rtt time.Duration) {
-	*p = pacer{log: p.log, probe: probeMost}
+	*p = pacer{log: p.log, probe: probeMost, slack: slackMost / 2}
 	p.log.giveUp()
 	if rtt <= 0 {
 		rtt = rttUnknown
@@ -148,13 +163,14 @@ func (p *pacer) window() uint64 {
 		return minWindow
 	}
 	b := p.bandwidth()
-	return uint64(max(minWindow, b*(2*p.trip.get()+ackSlack).Seconds()))
+	return uint64(max(minWindow, b*(p.trip.get()+p.slow+ackSlack).Seconds()))
 }
 
 // wait returns how long after now the next packets may leave: 0 now, never if a report has
 // to come first.
 func (p *pacer) wait(now time.Duration) time.Duration {
-	if p.log.flight() > 0 && (p.log.flight() >= p.window() || p.silent(now)) {
+	if n := p.log.flight(); n > 0 && (n >= p.window() || p.silent(now)) {
+		p.shut = p.log.bytes
 		return never
 	}
 	return max(0, p.next-now)
@@ -180,11 +196,14 @@ func (p *pacer) sent(now time.Duration, seq uint32, n, bytes int) {
 
 // charge takes bytes that leave at now, numbered or not, from the route's time.
 func (p *pacer) charge(now time.Duration, bytes int) {
-	p.next = max(p.next, now-sendSlack) + time.Duration(float64(bytes)/p.rate*float64(time.Second))
+	p.next = max(p.next, now-p.slack) + time.Duration(float64(bytes)/p.rate*float64(time.Second))
 }
 
 // unused notes that the route could have carried more and got nothing.
-func (p *pacer) unused() { p.idle = p.log.bytes }
+func (p *pacer) unused(now time.Duration) {
+	p.idle = p.log.bytes
+	p.next = max(p.next, now-slackLeast)
+}
 
 // revive begins anew after a silence that something other than a report has ended.
 func (p *pacer) revive(now time.Duration) {
@@ -217,6 +236,7 @@ func (p *pacer) report(now time.Duration, rep muxReport) bool {
 			p.srtt = rtt
 		}
 		p.srtt += (rtt - p.srtt) / 8
+		p.slow = min(max(rtt, p.slow-(p.slow-rtt)/slowFade), slowMost)
 	}
 	late := rep.at - run.at
 	p.delay.add(now, late)
@@ -264,6 +284,12 @@ func (p *pacer) endRound(a arrived, took time.Duration) {
 		p.tried++
 	}
 	busy := p.idle < p.begin.sentBytes // nothing was missing from the route since
+	if sending := a.sentAt - p.begin.sentAt; p.full && sending > 0 && float64(sent) < starved*min(p.rate, p.best.get())*sending.Seconds() {
+		busy = false // the sender stood still
+	}
+	if p.shut >= p.begin.sentBytes && p.queue <= queueTarget {
+		busy = false // reports stood still
+	}
 	p.learn(rate, lost, busy, took)
 }
 
@@ -286,6 +312,11 @@ func (p *pacer) learn(rate, lost float64, busy bool, took time.Duration) {
 	} else if rate > before {
 		p.best.add(rate, 0)
 	}
+	if lost > 0 {
+		p.slack = max(p.slack/2, slackLeast)
+	} else {
+		p.slack = min(p.slack+time.Millisecond, slackMost)
+	}
 	if !p.full {
 		p.starting(rate, congested, busy)
 		return
@@ -304,19 +335,20 @@ func (p *pacer) learn(rate, lost float64, busy bool, took time.Duration) {
 			p.phase = 1
 		}
 	case congested:
-		p.best.set(rate)
-		p.eased = true
+		p.best.set(max(rate, easeMost*before))
 		gain = easeGain
 		p.phase = max(p.phase, 2)
 	case p.phase == 1: // has drained
 		p.phase = 2
-	case p.queue > queueTarget && !p.eased:
-		p.best.set(rate)
-		p.eased = true
-		gain = easeGain
+	case p.queue > queueTarget: // used all the time, however little was sent
+		if p.stood > 0 {
+			p.best.set(min(before, max(rate, p.stood, easeMost*before)))
+			gain, rate = easeGain, 0
+		}
+		p.stood = rate
 		p.phase++
 	default:
-		p.eased = false
+		p.stood = 0
 		if busy {
 			p.phase++ // there is nothing to probe for while the route is not used
 		}

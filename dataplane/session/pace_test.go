@@ -102,7 +102,7 @@ func TestPacerPaces(t *testing.T) {
 			bytes += 1000
 			seq++
 		}
-		if most := 1e6*(now+sendSlack).Seconds() + 3000; float64(bytes) > most {
+		if most := 1e6*(now+slackMost).Seconds() + 3000; float64(bytes) > most {
 			t.Fatalf("%d bytes after %v, at most %.0f", bytes, now, most)
 		}
 	}

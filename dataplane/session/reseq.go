@@ -19,6 +19,13 @@ const (
 	// reseqRoutes is how many routes are followed. More still bring packets, but then a
 	// missing one is given up by time alone.
 	reseqRoutes = 8
+	// markLife is how long a route that brings nothing counts among those that say what is
+	// lost: it may be gone.
+	markLife = 2 * time.Second
+	// extraMost bounds what late packets add to the wait; half of it is forgotten in
+	// extraFade.
+	extraMost = 250 * time.Millisecond
+	extraFade = 2 * time.Second
 	// reseqOld is how many packets in a row from before the window mean that the peer
 	// counts anew.
 	reseqOld = 64
@@ -44,7 +51,7 @@ const (
 //	q.free()
 type resequencer struct {
 	budget *atomic.Int64 // bytes that all sessions hold
-	hold   time.Duration // how long a packet may wait
+	hold   time.Duration // how long a packet may wait, but for extra
 	live   int           // routes that may bring packets
 
 	begun   bool
@@ -62,8 +69,12 @@ type resequencer struct {
 	passed   []slot // by next, until free
 
 	marks [reseqRoutes]mark
-	late  uint64 // packets that came after their turn
-	lost  uint64 // numbers that were given up
+	// extra is for packets that come just after they were given up: it doubles then, once
+	// in a hold, and fades.
+	extra   time.Duration
+	extraAt time.Duration // when it last changed
+	late    uint64        // packets that came after their turn
+	lost    uint64        // numbers that were given up
 }
 
 // A slot is a packet that waits, in a slab that is large if the packet is.
@@ -116,6 +127,7 @@ func (q *resequencer) add(now time.Duration, route uint64, seq uint32, pkt []byt
 		q.seq++
 	case ahead < 0:
 		q.late++
+		q.relax(now)
 		if ahead > -reseqSlots {
 			q.old = 0
 		} else if q.old++; q.old >= reseqOld { // in a moment what waits is due as well
@@ -173,7 +185,7 @@ func (q *resequencer) next(now time.Duration) ([]byte, bool) {
 			q.count--
 			return q.passed[len(q.passed)-1].bytes(), true
 		}
-		if !q.jumping && !q.overtaken() && !q.overdue(now) {
+		if !q.jumping && !q.overtaken(now) && !q.overdue(now) {
 			return nil, false
 		}
 		q.seq++
@@ -188,11 +200,11 @@ func (q *resequencer) next(now time.Duration) ([]byte, bool) {
 }
 
 // overtaken reports whether every route has brought something later than what is due.
-func (q *resequencer) overtaken() bool {
+func (q *resequencer) overtaken(now time.Duration) bool {
 	n := 0
 	for i := range q.marks {
 		m := &q.marks[i]
-		if m.route == 0 {
+		if m.route == 0 || now-m.at > markLife {
 			continue
 		}
 		if int32(m.seq-q.seq) <= 0 {
@@ -206,7 +218,25 @@ func (q *resequencer) overtaken() bool {
 // overdue reports whether some packet behind what is due has waited for long enough.
 func (q *resequencer) overdue(now time.Duration) bool {
 	a, ok := q.oldest()
-	return ok && now-a.at >= q.hold
+	return ok && now-a.at >= q.wait(now)
+}
+
+// wait returns how long a packet may wait now.
+func (q *resequencer) wait(now time.Duration) time.Duration {
+	if q.extra > 0 && now-q.extraAt > extraFade {
+		q.extra, q.extraAt = q.extra/2, now
+		if q.extra < time.Millisecond {
+			q.extra = 0
+		}
+	}
+	return q.hold + q.extra
+}
+
+// relax has packets wait for longer: one has come late.
+func (q *resequencer) relax(now time.Duration) {
+	if q.extra == 0 || now-q.extraAt > q.hold+q.extra {
+		q.extra, q.extraAt = min(max(2*q.extra, q.hold/2), extraMost), now
+	}
 }
 
 // oldest returns which of those that wait came first.
@@ -228,7 +258,7 @@ func (q *resequencer) deadline() (time.Duration, bool) {
 		return 0, false
 	}
 	a, ok := q.oldest()
-	return a.at + q.hold, ok
+	return a.at + q.hold + q.extra, ok
 }
 
 // free lets go of the packets that next has returned.
@@ -276,13 +306,4 @@ func (q *resequencer) mark(now time.Duration, route uint64, seq uint32) {
 		}
 	}
 	q.marks[at] = mark{route, seq, now}
-}
-
-// retire forgets routes that have brought nothing for idle, so that they hold nobody up.
-func (q *resequencer) retire(now, idle time.Duration) {
-	for i := range q.marks {
-		if now-q.marks[i].at > idle {
-			q.marks[i] = mark{}
-		}
-	}
 }

@@ -61,6 +61,7 @@ func TestResequencer(t *testing.T) {
 		{"what all routes have overtaken is lost", []step{{0, 1, 5}, {0, 1, 7}, {0, 2, 8}}, []uint32{5, 7, 8}},
 		{"one more route may bring it", []step{{0, 1, 5}, {0, 1, 7}, {0, 1, 8}}, []uint32{5}},
 		{"the oldest first, whatever its number", []step{{0, 1, 5}, {0, 1, 9}, {40 * ms, 1, 7}, {50 * ms, 0, 0}}, []uint32{5, 7, 9}},
+		{"a route that brings nothing is not waited for", []step{{0, 1, 5}, {0, 2, 6}, {0, 3, 7}, {3 * time.Second, 1, 9}, {3 * time.Second, 2, 10}}, []uint32{5, 6, 7, 9, 10}},
 		{"late ones pass", []step{{0, 1, 5}, {0, 1, 4}, {0, 1, 6}}, []uint32{5, 4, 6}},
 		{"a jump", []step{{0, 1, 5}, {0, 1, 7}, {0, 1, 7 + 2*reseqSlots}, {0, 1, 8 + 2*reseqSlots}}, []uint32{5, 7 + 2*reseqSlots, 7, 8 + 2*reseqSlots}},
 		{"a number twice", []step{{0, 1, 5}, {0, 1, 7}, {0, 1, 7}, {0, 2, 6}}, []uint32{5, 7, 6, 7}},

@@ -32,7 +32,7 @@ const (
 // slowest.
 //
 // Senders pump the queue themselves, and a timer does while they are silent; the mutex is
-// held for the sealing of what may leave at once, which is at most sendSlack long.
+// held for the sealing of what may leave at once, which is at most slackMost long.
 type spray struct {
 	s *Session
 
@@ -100,9 +100,8 @@ func (y *spray) pump(now time.Duration) {
 		y.lanes.empty(now)
 		return
 	}
-	wait := never
-	var l *lane
-	if l, wait = y.lanes.pick(now, y.queue.bytes); l != nil {
+	l, wait := y.lanes.pick(now, y.queue.bytes)
+	if l != nil {
 		y.s.m.send(func(tx *link.Tx, sc *scratch) {
 			for turns := 0; l != nil; l, wait = y.lanes.pick(now, y.queue.bytes) {
 				if turns++; turns > sprayTurns {
@@ -232,6 +231,12 @@ func (y *spray) retarget(now time.Duration) {
 func (y *spray) update(now time.Duration, routes []*route) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
+	least := StateSuspect // which will do where nothing is better
+	for _, r := range routes {
+		if r.usable && r.health.state == StateUp {
+			least = StateUp
+		}
+	}
 	usable := 0
 	for _, r := range routes {
 		l := y.lane(r)
@@ -240,13 +245,14 @@ func (y *spray) update(now time.Duration, routes []*route) {
 			l.start(now, r.health.rtt)
 			y.lanes = append(y.lanes, l)
 		}
-		if was := l.usable; r.usable && r.health.state == StateUp {
-			if l.usable = true; !was {
-				l.start(now, r.health.rtt)
-			}
+		was := l.usable
+		if l.usable = r.usable && (r.health.state == StateUp || r.health.state == least); l.usable {
 			usable++
-		} else {
-			l.usable = false
+			if !was {
+				l.back(now, r.health.rtt)
+			}
+		} else if was {
+			l.left = now
 		}
 		replies := r.replies.Load()
 		if l.usable && replies != l.replies && l.silent(now) {
@@ -265,8 +271,8 @@ func (y *spray) update(now time.Duration, routes []*route) {
 	if usable > 1 {
 		y.many = now
 	}
-	y.active = !y.closed && (usable > 1 || usable == 1 && y.many > 0 && (y.queue.bytes > 0 || now-y.many < sprayLinger))
-	if usable == 0 || !y.active || y.queue.bytes == 0 && now-y.used > queueIdle {
+	y.active = !y.closed && (usable > 1 || y.many > 0 && (now-y.many < sprayLinger || usable == 1 && y.queue.bytes > 0))
+	if !y.active || y.queue.bytes == 0 && now-y.used > queueIdle {
 		y.queue = muxQueue{} // nothing of it, or nothing that could go anywhere
 	}
 	y.lanes.measure(now)
