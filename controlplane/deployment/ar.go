@@ -91,12 +91,13 @@ func NewAddressResolver(url string, c *Caller) *AddressResolver { return &Addres
 
 // Bind says where the caller listens.
 func (a *AddressResolver) Bind(ctx context.Context, in Instance, b Bind) (Bound, error) {
-	rq := BindRequest{Port: strconv.Itoa(int(b.Port)), Addresses: b.Addresses, Instance: in.ID, Started: in.Started}
-	if rq.Addresses == nil {
-		rq.Addresses = []string{}
+	if b.Addresses == nil {
+		b.Addresses = []string{}
 	}
 	var bound Bound
-	err := a.c.Do(ctx, http.MethodPost, a.url, "/bind/stcpr", rq, &bound)
+	err := a.c.doAs(ctx, http.MethodPost, a.url, in, func(self Instance) (string, any) {
+		return "/bind/stcpr", BindRequest{Port: strconv.Itoa(int(b.Port)), Addresses: b.Addresses, Instance: self.ID, Started: self.Started}
+	}, &bound)
 	return bound, err
 }
 

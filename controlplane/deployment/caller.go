@@ -82,6 +82,11 @@ func (c *Caller) Do(ctx context.Context, method, base, path string, in, out any)
 	return c.do(ctx, request{method: method, base: base, path: path, in: in, out: out, signed: true})
 }
 
+// doAs is Do for an instance.
+func (c *Caller) doAs(ctx context.Context, method, base string, self Instance, as func(Instance) (path string, in any), out any) error {
+	return c.do(ctx, request{method: method, base: base, self: &self, as: as, out: out, signed: true})
+}
+
 // Ask makes a GET request that tells nobody who asks, and decodes the answer.
 func (c *Caller) Ask(ctx context.Context, base, path string, out any) error {
 	return c.do(ctx, request{method: http.MethodGet, base: base, path: path, out: out})
@@ -94,6 +99,12 @@ type request struct {
 	signed             bool
 	limit              int64 // bytes of the answer; 0: maxReply
 
+	// self, if not nil, is the instance that asks, and as makes path and in for it. Its
+	// start is given by the service's clock: of two runs of a visor whose clock is set
+	// back in between, the later one must be seen to be that.
+	self *Instance
+	as   func(Instance) (path string, in any)
+
 	// For conditional requests: the tag that is known, and after the call the
 	// answer's. notModified says that they are the same; out is left alone then.
 	tag         *string
@@ -101,21 +112,16 @@ type request struct {
 }
 
 func (c *Caller) do(ctx context.Context, r request) error {
-	u, err := url.Parse(strings.TrimSuffix(r.base, "/") + r.path)
+	u, err := url.Parse(r.base)
 	if err != nil || u.Host == "" {
 		return fmt.Errorf("deployment: %q is not the URL of a service; it looks like http://host:port or dmsg://<key>:80", r.base)
 	}
-	var body []byte
-	if r.in != nil {
-		if body, err = json.Marshal(r.in); err != nil {
-			return fmt.Errorf("deployment: %s %s: encode: %w", r.method, r.path, err)
-		}
-	}
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
-	err = c.once(ctx, r, u, body)
-	if errors.Is(err, ErrClock) && c.learn(u.Host, err) {
-		err = c.once(ctx, r, u, body)
+	host := u.Host
+	u, err = c.once(ctx, r)
+	if errors.Is(err, ErrClock) && c.learn(host, err) {
+		u, err = c.once(ctx, r)
 	}
 	if err != nil {
 		return fmt.Errorf("deployment: %s %s://%s%s: %w", r.method, u.Scheme, u.Host, u.Path, err)
@@ -137,8 +143,38 @@ func (c *Caller) learn(host string, err error) bool {
 	return true
 }
 
-// once makes a request.
-func (c *Caller) once(ctx context.Context, r request, u *url.URL, body []byte) error {
+// skewOf returns by how much the clock of the service at host is ahead of ours.
+func (c *Caller) skewOf(host string) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.skew[host]
+}
+
+// once makes a request, and returns for which URL it was.
+func (c *Caller) once(ctx context.Context, r request) (*url.URL, error) {
+	u, err := url.Parse(r.base)
+	if err != nil {
+		return &url.URL{}, err
+	}
+	if r.as != nil {
+		self := *r.self
+		self.Started += c.skewOf(u.Host).Milliseconds()
+		r.path, r.in = r.as(self)
+	}
+	if u, err = url.Parse(strings.TrimSuffix(r.base, "/") + r.path); err != nil {
+		return &url.URL{}, err
+	}
+	var body []byte
+	if r.in != nil {
+		if body, err = json.Marshal(r.in); err != nil {
+			return u, fmt.Errorf("encode: %w", err)
+		}
+	}
+	return u, c.send(ctx, r, u, body)
+}
+
+// send makes a request.
+func (c *Caller) send(ctx context.Context, r request, u *url.URL, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(body))
 	if err != nil {
 		return err
@@ -193,9 +229,7 @@ func (c *Caller) once(ctx context.Context, r request, u *url.URL, body []byte) e
 
 // sign adds the headers of a signed request.
 func (c *Caller) sign(req *http.Request, body []byte) error {
-	c.mu.Lock()
-	skew := c.skew[req.URL.Host]
-	c.mu.Unlock()
+	skew := c.skewOf(req.URL.Host)
 	var random [NonceLen]byte
 	rand.Read(random[:])
 	nonce := hex.EncodeToString(random[:])

@@ -11,12 +11,12 @@ import (
 // started later stays.
 type Instance struct {
 	ID      string `json:"instance"` // 16 hex digits, random
-	Started int64  `json:"started"`  // Unix seconds, by the visor's clock
+	Started int64  `json:"started"`  // Unix milliseconds, by the visor's clock
 }
 
 // NewInstance returns a new instance, started at now.
 func NewInstance(now time.Time) Instance {
 	var b [8]byte
 	rand.Read(b[:])
-	return Instance{ID: hex.EncodeToString(b[:]), Started: now.Unix()}
+	return Instance{ID: hex.EncodeToString(b[:]), Started: now.UnixMilli()}
 }

@@ -71,7 +71,8 @@ func (t *TransportDiscovery) Register(ctx context.Context, in Instance, entries 
 		part := entries[:min(len(entries), MaxRegister)]
 		entries = entries[len(part):]
 		var r RegisterReply
-		if err := t.c.Do(ctx, http.MethodPost, t.url, "/transports/", RegisterRequest{in, part}, &r); err != nil {
+		err := t.c.doAs(ctx, http.MethodPost, t.url, in, func(self Instance) (string, any) { return "/transports/", RegisterRequest{self, part} }, &r)
+		if err != nil {
 			return all, err
 		}
 		all.TTL = r.TTL
@@ -88,7 +89,8 @@ func (t *TransportDiscovery) Heartbeat(ctx context.Context, in Instance, stats [
 		part := stats[:min(len(stats), MaxHeartbeat)]
 		stats = stats[len(part):]
 		var r HeartbeatReply
-		if err := t.c.Do(ctx, http.MethodPost, t.url, "/transports/heartbeat", HeartbeatRequest{in, part}, &r); err != nil {
+		err := t.c.doAs(ctx, http.MethodPost, t.url, in, func(self Instance) (string, any) { return "/transports/heartbeat", HeartbeatRequest{self, part} }, &r)
+		if err != nil {
 			return unknown, err
 		}
 		unknown = append(unknown, r.Unknown...)

@@ -41,8 +41,10 @@ func NewUptimeTracker(url string, c *Caller) *UptimeTracker { return &UptimeTrac
 
 // Update says that the caller is up; each five minutes.
 func (u *UptimeTracker) Update(ctx context.Context, in Instance, version string) error {
-	q := url.Values{"version": {version}, "instance": {in.ID}, "started": {strconv.FormatInt(in.Started, 10)}}
-	return u.c.Do(ctx, http.MethodGet, u.url, "/v4/update?"+q.Encode(), nil, nil)
+	return u.c.doAs(ctx, http.MethodGet, u.url, in, func(self Instance) (string, any) {
+		q := url.Values{"version": {version}, "instance": {self.ID}, "started": {strconv.FormatInt(self.Started, 10)}}
+		return "/v4/update?" + q.Encode(), nil
+	}, nil)
 }
 
 // Uptimes lists uptimes.

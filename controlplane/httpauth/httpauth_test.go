@@ -1,8 +1,11 @@
 package httpauth
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"testing"
@@ -189,11 +192,36 @@ func TestCallerCorrectsItself(t *testing.T) {
 	if skew := caller.Skew(); skew < 23*time.Hour || skew > 25*time.Hour {
 		t.Errorf("skew %v, want a day", skew)
 	}
+	// So does its heartbeat: by the service's clock, it was started now.
+	tpd := deployment.NewTransportDiscovery(url, deployment.NewCaller(sk, &spying{rt, t, c.Now}, zerolog.Nop()))
+	_, _ = tpd.Heartbeat(t.Context(), deployment.NewInstance(time.Now()), nil) // the answer is none of a discovery
+	rt.n = 3
 	// A service whose time is never right is not asked for ever.
 	mad, _ := serve(t, Options{Now: func() time.Time { c.add(time.Hour); return c.Now() }})
 	if err := caller.Do(t.Context(), "POST", mad, "/", nil, nil); !errors.Is(err, deployment.ErrClock) || rt.n != 5 {
 		t.Errorf("mad service: %v after %d requests", err, rt.n-3)
 	}
+}
+
+// A spying RoundTripper looks at when the second request of a call says that the
+// instance was started.
+type spying struct {
+	*counting
+	t   *testing.T
+	now func() time.Time
+}
+
+func (s *spying) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	var rq deployment.HeartbeatRequest
+	if err := json.Unmarshal(body, &rq); err != nil {
+		s.t.Error(err)
+	}
+	if off := s.now().Sub(time.UnixMilli(rq.Started)).Abs(); s.n == 4 && off > time.Hour {
+		s.t.Errorf("started %v from now", off)
+	}
+	return s.counting.RoundTrip(r)
 }
 
 type counting struct {

@@ -13,13 +13,13 @@ import (
 // A Seat is who holds a key. The zero value is free.
 type Seat struct {
 	ID      string `json:"instance,omitempty"` // "": a deployed visor, which does not say
-	Started int64  `json:"started,omitempty"`  // Unix seconds
+	Started int64  `json:"started,omitempty"`  // Unix milliseconds
 	From    string `json:"from,omitempty"`     // where it is, in a stranger's words: see Class
 }
 
 // Take returns the seat after in, which is at from, has asked for it. It fails with
 // deployment.ErrDuplicateKey where another instance, started later, holds it. (Of two
-// that were started in the same second it is the one with the larger ID.)
+// that were started at once it is the one with the larger ID.)
 func (s Seat) Take(in deployment.Instance, from string) (Seat, error) {
 	if in.ID == "" {
 		return s, nil // it cannot be told from others
