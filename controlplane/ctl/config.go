@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,7 +103,7 @@ func keep(c *config.Config, g *generated, f *genFlags) error {
 	if !f.force {
 		return nil
 	}
-	if _, err := os.Stat(f.out); err != nil {
+	if _, err := os.Stat(f.out); errors.Is(err, fs.ErrNotExist) {
 		return nil // there was none
 	}
 	old, _, err := config.Load(f.out)

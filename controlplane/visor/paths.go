@@ -3,6 +3,7 @@ package visor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/api"
@@ -33,20 +34,12 @@ func (v *Visor) Find(ctx context.Context, spec api.FindSpec) ([]api.Path, error)
 	if spec.Count == 0 {
 		spec.Count = defaultPaths
 	}
-	if spec.Finder == "" {
-		spec.Finder = v.config().Routing.PathFinder
-	}
 	p := v.policy(spec.Policy)
 	q := graph.Query{From: v.pk, To: spec.PK, MinHops: p.MinHops, MaxHops: p.MaxHops, K: spec.Count, Avoid: p.Avoid, Prefer: p.Prefer}
 	var all []api.Path
 	var errs []error
 	for _, m := range v.network.members {
-		finder := m.finder(spec.Finder)
-		if finder == nil {
-			errs = append(errs, api.ErrNotFound.With("%s: it has no route finder", nameOf(m.conf)))
-			continue
-		}
-		found, err := finder.Paths(ctx, q)
+		found, err := v.paths(ctx, m, spec.Finder, q)
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -58,6 +51,20 @@ func (v *Visor) Find(ctx context.Context, spec api.FindSpec) ([]api.Path, error)
 		return nil, api.ErrNotFound.With("no path to %s: %v", spec.PK, errors.Join(errs...))
 	}
 	return all, nil
+}
+
+// paths asks the path finder of a kind in one deployment; "" is the configuration's. Who
+// names the service wants to hear the service.
+func (v *Visor) paths(ctx context.Context, m *member, kind string, q graph.Query) ([]graph.Path, error) {
+	switch {
+	case kind == "":
+		return m.finder(v.config().Routing.PathFinder).Paths(ctx, q)
+	case kind == api.FinderLocal:
+		return m.local.Paths(ctx, q)
+	case m.rf == nil:
+		return nil, fmt.Errorf("%s: %w", nameOf(m.conf), errLacks("route finder"))
+	}
+	return m.rf.Paths(ctx, q)
 }
 
 func apiHops(hops []graph.Hop) []api.PathHop {
