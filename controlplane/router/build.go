@@ -110,9 +110,10 @@ func (r *Router) tryOnce(ctx context.Context, p *pool, k *candidate) (node ciphe
 		_ = r.cfg.Sessions.RemoveRoute(info.ID)
 		return route.Node, fmt.Errorf("router: the routes to %s have been removed", p.peer)
 	}
+	now := time.Now()
 	n := &kept{
 		p: p, id: info.ID, deployment: k.member.Name, node: route.Node, hops: slices.Clone(k.path.Hops),
-		state: session.StateUp, since: time.Now(),
+		state: session.StateUp, since: now, changed: now,
 	}
 	p.routes = append(p.routes, n)
 	r.byRoute[n.id] = n

