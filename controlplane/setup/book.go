@@ -15,7 +15,8 @@ type book struct {
 
 	mu      sync.Mutex
 	entries map[packet.Label]entry
-	pending int // entries that are reservations
+	pending int                   // entries that are reservations
+	sources map[cipher.PubKey]int // entries that are routes, by their source
 	swept   time.Time
 }
 
@@ -32,6 +33,8 @@ type entry struct {
 	kind  entryKind
 	until time.Time // of a reservation
 	route uint64    // session.RouteInfo.ID
+	// source is whose route it is.
+	source cipher.PubKey
 }
 
 // sweepEvery is how often a book is compared with the label table, where rules expire
@@ -47,13 +50,21 @@ func (b *book) reserved(l packet.Label) bool {
 // room reports whether n more labels may be reserved at now. What has expired leaves
 // the book first, from time to time, or at once where room is short.
 func (b *book) room(n int, now time.Time, lim HopLimits, t Table) bool {
-	if b.fits(n, lim) && now.Sub(b.swept) < sweepEvery {
-		return true
-	}
-	if now.Sub(b.swept) >= sweepEvery/10 {
+	b.tidy(b.fits(n, lim), now, t)
+	return b.fits(n, lim)
+}
+
+// admits reports whether one more route of source may end here at now.
+func (b *book) admits(source cipher.PubKey, now time.Time, lim HopLimits, t Table) bool {
+	b.tidy(b.sources[source] < lim.Source, now, t)
+	return b.sources[source] < lim.Source
+}
+
+// tidy sweeps from time to time, and where room is short at most once a second.
+func (b *book) tidy(roomy bool, now time.Time, t Table) {
+	if age := now.Sub(b.swept); age >= sweepEvery || !roomy && age >= sweepEvery/10 {
 		b.sweep(now, t)
 	}
-	return b.fits(n, lim)
 }
 
 func (b *book) fits(n int, lim HopLimits) bool {
@@ -64,14 +75,25 @@ func (b *book) fits(n int, lim HopLimits) bool {
 func (b *book) set(l packet.Label, e entry) {
 	b.drop(l)
 	b.entries[l] = e
-	if e.kind == ofReservation {
+	switch e.kind {
+	case ofReservation:
 		b.pending++
+	case ofRoute:
+		b.sources[e.source]++
 	}
 }
 
 func (b *book) drop(l packet.Label) {
-	if e, ok := b.entries[l]; ok && e.kind == ofReservation {
+	e, ok := b.entries[l]
+	switch {
+	case !ok:
+		return
+	case e.kind == ofReservation:
 		b.pending--
+	case e.kind == ofRoute:
+		if b.sources[e.source]--; b.sources[e.source] == 0 {
+			delete(b.sources, e.source)
+		}
 	}
 	delete(b.entries, l)
 }

@@ -37,12 +37,13 @@ type HopConfig struct {
 type HopLimits struct {
 	Labels   int           // labels given out, reserved and in use
 	Reserved int           // of these, labels that are reserved only
+	Source   int           // routes of one source that end here
 	MaxTTL   time.Duration // of rules without a probe
 }
 
 // DefaultHopLimits let one node have 4096 routes through a visor.
 func DefaultHopLimits() HopLimits {
-	return HopLimits{Labels: 8192, Reserved: 1024, MaxTTL: MaxTTL}
+	return HopLimits{Labels: 8192, Reserved: 1024, Source: 64, MaxTTL: MaxTTL}
 }
 
 // Validate reports all that is missing in c.
@@ -54,7 +55,7 @@ func (c *HopConfig) Validate() error {
 	if c.Table == nil || c.Sessions == nil || c.LinkUp == nil {
 		faults = append(faults, errors.New("setup: a hop needs Table, Sessions and LinkUp"))
 	}
-	if c.Limits.Labels <= 0 || c.Limits.Reserved <= 0 || c.Limits.MaxTTL <= 0 {
+	if c.Limits.Labels <= 0 || c.Limits.Reserved <= 0 || c.Limits.Source <= 0 || c.Limits.MaxTTL <= 0 {
 		faults = append(faults, errors.New("setup: the limits of a hop must be above 0; DefaultHopLimits has some"))
 	}
 	return errors.Join(faults...)
@@ -132,7 +133,7 @@ func (h *Hop) book(node cipher.PubKey) *book {
 	defer h.mu.Unlock()
 	b := h.books[node]
 	if b == nil {
-		b = &book{node: node, entries: map[packet.Label]entry{}}
+		b = &book{node: node, entries: map[packet.Label]entry{}, sources: map[cipher.PubKey]int{}}
 		h.books[node] = b
 	}
 	return b
@@ -231,6 +232,9 @@ func (h *Hop) accept(from *book, in *acceptRequest) (none, *Error) {
 	if !from.reserved(packet.Label(in.InLabel)) {
 		return none{}, refuse(CodeBadRequest, "label %08x is not reserved, or no longer", uint32(in.InLabel))
 	}
+	if !from.admits(s.Source, now, h.cfg.Limits, h.cfg.Table) {
+		return none{}, refuse(CodeQuota, "%d routes of this source end here already; drop some, or let them expire", h.cfg.Limits.Source)
+	}
 	n := in.Neighbour.forward()
 	info, err := h.cfg.Sessions.AddRoute(session.RouteSpec{
 		Peer: s.Source, Class: uint32(s.Class), Answer: true, TTL: life,
@@ -241,7 +245,7 @@ func (h *Hop) accept(from *book, in *acceptRequest) (none, *Error) {
 		return none{}, refusal(err)
 	}
 	h.cfg.Sessions.SetMux(s.Source, uint32(s.Class), s.Mux)
-	from.set(packet.Label(in.InLabel), entry{kind: ofRoute, route: info.ID})
+	from.set(packet.Label(in.InLabel), entry{kind: ofRoute, route: info.ID, source: s.Source})
 	if e := h.cfg.Log.Debug(); e.Enabled() {
 		e.Stringer("source", s.Source).Stringer("neighbour", n.Peer).Int64("class", s.Class).Msg("route accepted")
 	}

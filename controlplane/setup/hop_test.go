@@ -248,6 +248,40 @@ func TestDestination(t *testing.T) {
 	}
 }
 
+// TestSourceQuota: of one source so many routes end at a visor; one that is taken back
+// makes room.
+func TestSourceQuota(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // no time passes: fake routes are not in the table, where a book looks
+		w := newFakeWorld(t, 2, 1)
+		hop := w.visors[1].hop
+		hop.cfg.Limits.Source = 2
+		establish := func() error {
+			_, err := w.visors[0].client.Establish(t.Context(), Request{Path: w.path()})
+			return err
+		}
+		for range 2 {
+			if err := establish(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := establish(); codeOf(err) != CodeQuota {
+			t.Errorf("a third route: %v", err)
+		}
+		b := hop.book(w.keys[0])
+		b.mu.Lock()
+		for l, e := range b.entries {
+			if e.kind == ofRoute {
+				b.free(l, hop.cfg.Table, hop.cfg.Sessions)
+				break
+			}
+		}
+		b.mu.Unlock()
+		if err := establish(); err != nil {
+			t.Errorf("after one was taken back: %v", err)
+		}
+	})
+}
+
 func first(labels []label, bad *Error) (label, *Error) {
 	if bad != nil {
 		return 0, bad

@@ -43,7 +43,7 @@ type NodeLimits struct {
 
 // DefaultNodeLimits are generous to a visor and stop a flood.
 func DefaultNodeLimits() NodeLimits {
-	return NodeLimits{Rate: 50, Burst: 500, Concurrent: 32, Sources: 1 << 16}
+	return NodeLimits{Rate: 100, Burst: 1000, Concurrent: 32, Sources: 1 << 16}
 }
 
 // Validate reports all that is missing in c.
