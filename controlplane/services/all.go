@@ -247,7 +247,7 @@ func (w *whole) mount(version string) error {
 		{Name: "conf", Service: boot, Limits: limits},
 		{Name: "dmsgdisc", Prefix: prefixDmsgDisc, Service: directory}, // it has its own
 		{Name: "tpd", Prefix: prefixTransportDisc, Service: tpd, Limits: limits},
-		{Name: "rf", Prefix: prefixRouteFinder, Service: rf, Limits: limits},
+		{Name: "rf", Prefix: prefixRouteFinder, Service: rf, Limits: httpd.Limits{Reads: limits.Reads, Writes: limits.Reads}}, // its POSTs ask
 		{Name: "ar", Prefix: prefixAddress, Service: ar, Limits: limits},
 		{Name: "sd", Prefix: prefixServiceDisc, Service: sd, Limits: limits},
 		{Name: "ut", Prefix: prefixUptime, Service: ut, Limits: limits},

@@ -25,6 +25,7 @@ type single struct {
 	name, help, addr string // addr: the deployed port
 	needsStore       bool
 	geo, stun, conf  bool   // takes the setting of that name
+	asks             bool   // whatever the method, a request only asks
 	needsKey         bool   // cannot do without a key
 	keyAlone         bool   // has use for a key without a dmsg discovery
 	keyFor           string // what it needs the key for
@@ -198,7 +199,11 @@ func (c *Command) single(ctx context.Context, s *single, cfg *SingleConfig, sk c
 	if err != nil {
 		return err
 	}
-	mounts := []httpd.Mount{{Name: s.name, Service: service, Limits: cfg.Limits}}
+	limits := cfg.Limits
+	if s.asks {
+		limits.Writes = limits.Reads
+	}
+	mounts := []httpd.Mount{{Name: s.name, Service: service, Limits: limits}}
 	var more func(context.Context, *dmsg.Client) error
 	if s.stun && cfg.STUNAddr != "" {
 		so := stunserver.DefaultOptions()

@@ -28,7 +28,7 @@ func singles() []single {
 			help: "Run a transport discovery: which visors have transports to which others.",
 		},
 		{
-			name: "rf", addr: ":9092", needsStore: true, make: newRF,
+			name: "rf", addr: ":9092", needsStore: true, asks: true, make: newRF,
 			help: "Run a route finder, which finds paths over what the transport discovery with the same store has.",
 		},
 		{
