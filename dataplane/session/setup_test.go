@@ -50,6 +50,7 @@ func setUp(t *testing.T, class uint32, a, mid, b *node, last func()) {
 func TestAnsweredAtOnce(t *testing.T) {
 	nobody := testKey()
 	held, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
 	nodes := newNodes(t, 3, nodeOptions{told: func(in RouteInfo, _ RouteEvent) {
 		if in.Peer == nobody {
 			close(held)
@@ -78,7 +79,6 @@ func TestAnsweredAtOnce(t *testing.T) {
 		}
 		<-held
 	})
-	defer close(release)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	s, err := a.m.DialClass(ctx, b.pk, class)
