@@ -42,8 +42,15 @@ func NewServer(name string, handler fasthttp.RequestHandler, log zerolog.Logger)
 		Logger:                logger{log},
 		ErrorHandler: func(rc *fasthttp.RequestCtx, err error) {
 			status, text := fasthttp.StatusBadRequest, "malformed HTTP request"
-			if errors.Is(err, fasthttp.ErrBodyTooLarge) {
+			var slow net.Error
+			switch {
+			case errors.Is(err, fasthttp.ErrBodyTooLarge):
 				status, text = fasthttp.StatusRequestEntityTooLarge, "the request is too large"
+			case errors.As(err, &slow) && slow.Timeout():
+				// Clients open connections in advance, and send a request just when this one
+				// is closed: by 408 they know that it was not looked at (RFC 9110, section
+				// 15.5.9), and make it again.
+				status, text = fasthttp.StatusRequestTimeout, "no request came in time"
 			}
 			rc.SetStatusCode(status)
 			rc.SetContentType("application/json")
