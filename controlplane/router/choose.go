@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/controlplane/graph"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -169,7 +170,7 @@ func (c *chooser) ask(ctx context.Context, avoid []cipher.PubKey) {
 		c.err = err
 	}
 	c.all = append(c.all, cands...)
-	if err != nil && len(cands) == 0 {
+	if len(cands) == 0 && err != nil && !errors.Is(err, deployment.ErrNotFound) && !errors.Is(err, ErrNoPath) {
 		for _, k := range c.before {
 			if fits(k.path, q) {
 				cands = append(cands, k)
