@@ -123,8 +123,10 @@ func (h *Host) Run(ctx context.Context, l net.Listener, up func()) error {
 	}
 	g.Go(func() error {
 		waiting.Wait()
-		if ctx.Err() != nil {
-			return nil
+		select {
+		case <-ctx.Done():
+			return nil // one of them was not to be
+		default:
 		}
 		if up != nil {
 			up()

@@ -130,9 +130,12 @@ func (s *Server) serve(ctx context.Context, k, other *socket) error {
 	buf := make([]byte, maxDatagram)
 	for {
 		n, from, at, err := k.read(buf)
-		switch {
-		case ctx.Err() != nil:
+		select {
+		case <-ctx.Done():
 			return nil
+		default:
+		}
+		switch {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("stunserver: %w", err)
 		case err != nil:

@@ -78,7 +78,6 @@ const monthForm = "2006-01"
 
 func (m month) String() string { return m.Format(monthForm) }
 func (m month) next() month    { return month{m.AddDate(0, 1, 0)} }
-func (m month) before() month  { return month{m.AddDate(0, -1, 0)} }
 
 // slots returns how many slots of the day that begins at day have begun by now.
 func slots(day, now time.Time) int64 {
