@@ -32,37 +32,49 @@ func (d *member) automate(ctx context.Context) {
 	if d.SD == nil {
 		return
 	}
-	shun := map[cipher.PubKey]time.Time{} // until when
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for misses := 0; ; {
-		missing := d.topUp(ctx, shun)
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.lack:
+		case <-timer.C:
+		}
 		pause := jitter(autoMost)
-		if missing {
+		if d.topUp(ctx) {
 			pause = backOff(autoFirst, autoMost, misses)
 			misses++
 		} else {
 			misses = 0
 		}
-		if !sleep(ctx, pause) {
-			return
+		timer.Reset(pause)
+	}
+}
+
+// shun keeps automatic transports away from pk for a while, and has others take its place.
+// mu is held.
+func (m *Manager) shun(pk cipher.PubKey, now time.Time) {
+	for k, until := range m.shunned {
+		if until.Before(now) {
+			delete(m.shunned, k)
 		}
+	}
+	m.shunned[pk] = now.Add(autoShun)
+	for _, d := range m.members {
+		poke(d.lack)
 	}
 }
 
 // topUp wants as many automatic transports as are missing, and reports whether some still
-// are. Those it wanted before that are gone are shunned for a while.
-func (d *member) topUp(ctx context.Context, shun map[cipher.PubKey]time.Time) (missing bool) {
+// are.
+func (d *member) topUp(ctx context.Context) (missing bool) {
 	m := d.m
 	m.mu.Lock()
 	auto := m.settings.Auto
 	m.mu.Unlock()
 	if !auto {
 		return false
-	}
-	now := time.Now()
-	for pk, until := range shun {
-		if until.Before(now) {
-			delete(shun, pk)
-		}
 	}
 	var public []cipher.PubKey
 	err := d.call(ctx, func(ctx context.Context) error {
@@ -78,7 +90,7 @@ func (d *member) topUp(ctx context.Context, shun map[cipher.PubKey]time.Time) (m
 		m.log.Debug().Err(err).Str("deployment", d.Name).Msg("no list of public visors")
 		return true
 	}
-	short := m.choose(public, link.STCPR, autoPublic, shun, now)
+	short := m.choose(public, link.STCPR, autoPublic)
 	if d.TPD == nil {
 		return short
 	}
@@ -99,7 +111,7 @@ func (d *member) topUp(ctx context.Context, shun map[cipher.PubKey]time.Time) (m
 			m.log.Debug().Err(err).Str("deployment", d.Name).Msg("no list of a public visor's neighbours")
 		}
 	}
-	return m.choose(peers, link.SUDPH, autoPeers, shun, now) || short
+	return m.choose(peers, link.SUDPH, autoPeers) || short
 }
 
 // upAmong returns those to whom there is a link.
@@ -116,10 +128,10 @@ func (m *Manager) upAmong(pks []cipher.PubKey) (up []cipher.PubKey) {
 
 // choose wants transports to some of pks, so that there are n, and reports whether there
 // are too few that are up.
-func (m *Manager) choose(pks []cipher.PubKey, typ link.Type, n int, shun map[cipher.PubKey]time.Time, now time.Time) (short bool) {
+func (m *Manager) choose(pks []cipher.PubKey, typ link.Type, n int) (short bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	have, up := 0, 0
+	have, up, now := 0, 0, time.Now()
 	var free []cipher.PubKey
 	for _, pk := range pks {
 		w := m.wants[want{pk, typ}]
@@ -129,10 +141,8 @@ func (m *Manager) choose(pks []cipher.PubKey, typ link.Type, n int, shun map[cip
 			have++
 			up++
 		case w != nil:
-			if have++; w.auto && w.failures >= autoFailures-1 {
-				shun[pk] = now.Add(autoShun)
-			}
-		case shun[pk].IsZero() && m.accepts(pk):
+			have++
+		case m.shunned[pk].Before(now) && m.accepts(pk):
 			free = append(free, pk)
 		}
 	}

@@ -89,6 +89,7 @@ func (m *Manager) apply(s Settings) {
 	}
 	for _, d := range m.members {
 		d.kick()
+		poke(d.lack)
 	}
 	m.shout()
 }

@@ -27,6 +27,7 @@ type fakePlane struct {
 	mu      sync.Mutex
 	reach   map[netip.AddrPort]bool
 	relayed map[cipher.PubKey]bool
+	silent  netip.AddrPort // where nobody says anything
 	links   map[key]*fakeLink
 	begun   int
 	checked int
@@ -53,6 +54,12 @@ func (p *fakePlane) begin(pk cipher.PubKey, typ link.Type, addr netip.AddrPort) 
 	}
 	l.addr = addr
 	return func(ctx context.Context) error {
+		p.mu.Lock()
+		silent := p.silent == addr && addr.IsValid()
+		p.mu.Unlock()
+		if silent {
+			<-ctx.Done()
+		}
 		if !sleep(ctx, 10*time.Millisecond) {
 			return context.Cause(ctx)
 		}
@@ -103,6 +110,13 @@ func (p *fakePlane) count() (begun, links int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.begun, len(p.links)
+}
+
+// mute makes the visor at addr say nothing at all.
+func (p *fakePlane) mute(addr netip.AddrPort) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.silent = addr
 }
 
 func (p *fakePlane) checks() int {

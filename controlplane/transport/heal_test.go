@@ -24,7 +24,7 @@ func TestNeighbourRestarts(t *testing.T) {
 			if tt.typ == "stcpr" {
 				eventually(t, "b is bound", func() bool { return s.isBound(b.pk) })
 			}
-			must(t, a.Ensure(testCtx(t), b.pk))
+			a.ensure(b.pk)
 			registered := func() bool {
 				return a.up(b.pk, tt.typ) && a.find(b.pk, tt.typ).Registered && len(s.listed()) == 1
 			}

@@ -149,6 +149,9 @@ func (m *Manager) tend(now time.Time) (due []want, dead []key, again time.Durati
 			}
 			if s.over(now) {
 				delete(m.wants, w)
+				if s.auto {
+					m.shun(w.pk, now)
+				}
 				if w.typ != 0 { // the engine was left to try by itself
 					dead = append(dead, key(w))
 				}

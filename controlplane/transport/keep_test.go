@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -41,6 +42,37 @@ func TestHeals(t *testing.T) {
 		}
 		if before > 20 {
 			t.Errorf("%d attempts", before)
+		}
+	})
+}
+
+// What is refused is said at once, what is there costs nothing, and what does not answer
+// takes as long as an attempt may.
+func TestTakesNoLonger(t *testing.T) {
+	inBubble(t, Settings{}, func(t *testing.T, b *bubble, sv *services) {
+		took := func(pk cipher.PubKey, want error) time.Duration {
+			t.Helper()
+			began := time.Now()
+			if err := b.Ensure(t.Context(), pk); !errors.Is(err, want) {
+				t.Errorf("%v, want %v", err, want)
+			}
+			return time.Since(began)
+		}
+		stranger, _ := cipher.GenerateKeyPair()
+		if d := took(stranger, ErrNoWay); d > 100*time.Millisecond {
+			t.Errorf("a stranger took %v", d)
+		}
+		pk, _ := b.neighbour(sv, "10.0.0.1:1")
+		if d := took(pk, nil); d > 100*time.Millisecond {
+			t.Errorf("a new one took %v", d)
+		}
+		if d := took(pk, nil); d != 0 {
+			t.Errorf("one that is there took %v", d)
+		}
+		silent, _ := b.neighbour(sv, "10.0.0.2:1")
+		b.plane.mute(netip.MustParseAddrPort("10.0.0.2:1"))
+		if d := took(silent, ErrNoWay); d > ensureTimeout {
+			t.Errorf("a silent one took %v", d)
 		}
 	})
 }

@@ -50,7 +50,8 @@ type Manager struct {
 	attempts   map[cipher.PubKey]*attempt
 	punches    map[cipher.PubKey]*punch
 	wants      map[want]*wanted
-	suspected  time.Time // when the relays were checked because a link died
+	suspected  time.Time                   // when the relays were checked because a link died
+	shunned    map[cipher.PubKey]time.Time // not for automatic transports, until then
 }
 
 // A key names a transport of ours.
@@ -81,6 +82,7 @@ func New(cfg Config) (*Manager, error) {
 		news:       make(chan struct{}),
 		transports: map[key]*transport{}, attempts: map[cipher.PubKey]*attempt{},
 		punches: map[cipher.PubKey]*punch{}, wants: map[want]*wanted{},
+		shunned: map[cipher.PubKey]time.Time{},
 	}
 	m.life, m.stop = context.WithCancel(context.Background())
 	var servers []string

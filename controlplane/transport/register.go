@@ -38,6 +38,7 @@ type member struct {
 	changed chan struct{} // transports are not what the discovery knows
 	moved   chan struct{} // addresses are not what the resolver knows
 	again   chan struct{} // what failed may work now
+	lack    chan struct{} // automatic transports are missing
 
 	registered  map[deployment.TransportID]bool      // false: must be registered again
 	refused     map[deployment.TransportID]time.Time // when to try again
@@ -52,7 +53,7 @@ type member struct {
 
 func newMember(m *Manager, c Member) *member {
 	return &member{
-		Member: c, m: m, changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), again: make(chan struct{}, 1),
+		Member: c, m: m, changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), again: make(chan struct{}, 1), lack: make(chan struct{}, 1),
 		registered: map[deployment.TransportID]bool{}, refused: map[deployment.TransportID]time.Time{},
 	}
 }

@@ -75,7 +75,7 @@ func TestSettleHTTP(t *testing.T) {
 	n, s := newTestNetwork(t), newServices()
 	id := deploymentKey()
 	a, b := n.start(options{noTCP: true}), n.start(options{noTCP: true}, in(id, s))
-	must(t, a.Ensure(testCtx(t), b.pk))
+	a.ensure(b.pk)
 	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return a.stack.Dial(ctx, b.pk, SettlePort)
 	}}

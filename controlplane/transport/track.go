@@ -69,9 +69,9 @@ func (m *Manager) linkChanged(k key, outbound, up bool, why error) {
 		m.wg.Go(func() { m.settle(t) })
 	}
 	switch {
-	case k.typ == link.DMSG:
-	case up:
+	case up: // either may be the later one
 		m.wg.Go(func() { m.upgraded(k.pk) })
+	case k.typ == link.DMSG:
 	case time.Since(m.suspected) >= suspectEvery:
 		// A NAT that has forgotten this link may have forgotten the connections to relays
 		// as well, by which the next one is agreed on.

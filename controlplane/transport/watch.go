@@ -37,11 +37,13 @@ func (m *Manager) NetworkChanged(within time.Duration) {
 	for _, w := range m.wants {
 		w.failures, w.next, w.upgrades, w.upgrade = 0, time.Time{}, 0, time.Now()
 	}
+	clear(m.shunned)
 	m.shout()
 	m.mu.Unlock()
 	for _, d := range m.members {
 		poke(d.moved)
 		poke(d.again)
+		poke(d.lack)
 		d.kick()
 	}
 }
