@@ -35,6 +35,7 @@ func (r *Router) build(ctx context.Context, p *pool) error {
 	c.taken, c.before = p.taken(), p.known
 	// What traffic is spread over has to be disjoint; the one in reserve should be.
 	c.strict = p.good() > 0 && p.good() < policy.Routes
+	c.desperate = p.good() == 0
 	r.mu.Unlock()
 	defer func() {
 		if len(c.all) > 0 {

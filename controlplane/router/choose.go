@@ -62,10 +62,13 @@ type chooser struct {
 	r      *Router
 	peer   cipher.PubKey
 	policy Policy
-	// taken are the visors of routes that there are. A path that shares all or, where
-	// strict is set, any of them is no use.
-	taken  map[cipher.PubKey]bool
-	strict bool
+	// taken are the visors of routes that there are, and how many of these go there. A
+	// path that shares all or, where strict is set, any of them is no use, unless desperate
+	// says that none of the routes does its work: then the visor that more of them share is
+	// more likely the one to blame.
+	taken     map[cipher.PubKey]int
+	strict    bool
+	desperate bool
 
 	// before are paths of an earlier search, for when no finder answers; all is what
 	// this one has seen.
@@ -81,7 +84,7 @@ type chooser struct {
 
 func (r *Router) newChooser(peer cipher.PubKey, p Policy) *chooser {
 	return &chooser{
-		r: r, peer: peer, policy: p, taken: map[cipher.PubKey]bool{},
+		r: r, peer: peer, policy: p, taken: map[cipher.PubKey]int{},
 		known: map[string]bool{}, tried: map[string]bool{}, failing: map[string]bool{},
 	}
 }
@@ -138,11 +141,18 @@ func (c *chooser) best() (best *candidate) {
 
 // sharing returns what a path costs for the visors that it shares with others: one that
 // is not disjoint is better than none.
-func (c *chooser) sharing(k *candidate) float64 { return 10_000 * float64(c.shared(k)) }
+func (c *chooser) sharing(k *candidate) float64 {
+	n := 0
+	for _, pk := range middle(k.path.Hops) {
+		n += c.taken[pk]
+	}
+	return 10_000 * float64(n)
+}
 
+// shared returns how many visors of a path other routes pass.
 func (c *chooser) shared(k *candidate) (n int) {
 	for _, pk := range middle(k.path.Hops) {
-		if c.taken[pk] {
+		if c.taken[pk] > 0 {
 			n++
 		}
 	}
@@ -155,7 +165,7 @@ func (c *chooser) useful(k *candidate) bool {
 	if c.strict {
 		return n == 0
 	}
-	return len(c.taken) == 0 || n < len(middle(k.path.Hops))
+	return len(c.taken) == 0 || c.desperate || n < len(middle(k.path.Hops))
 }
 
 // ask asks all finders for paths without the keys of avoid.

@@ -124,24 +124,29 @@ func (p *pool) good() (n int) {
 	return n
 }
 
-// wanted returns how many routes p should have: those to spread over and one that is
-// kept warm. Where a direct link does, only what is spread over beside it.
+// wanted returns how many routes p should have: one to use and one that is kept warm.
+// Where traffic is spread over several, they stand in for each other, for a session
+// spreads over all that it has. A direct link is one of them.
 func (p *pool) wanted() int {
-	if !p.directAt.IsZero() {
-		return p.policy.Routes - 1
+	n := max(p.policy.Routes, 2)
+	switch {
+	case p.directAt.IsZero():
+		return n
+	case p.policy.Routes > 1:
+		return n - 1
 	}
-	return p.policy.Routes + 1
+	return 0
 }
 
-// taken are the visors in the middle of p's routes.
-func (p *pool) taken() map[cipher.PubKey]bool {
-	m := map[cipher.PubKey]bool{}
+// taken are the visors in the middle of p's routes, and how many of them go there.
+func (p *pool) taken() map[cipher.PubKey]int {
+	m := map[cipher.PubKey]int{}
 	for _, k := range p.routes {
 		if k.state == session.StateDead {
 			continue
 		}
 		for _, pk := range middle(k.hops) {
-			m[pk] = true
+			m[pk]++
 		}
 	}
 	return m
