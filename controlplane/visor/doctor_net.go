@@ -21,7 +21,7 @@ func (v *Visor) checkKey(context.Context) finding {
 	}
 	for _, i := range v.network.transports.Members() {
 		if i.Quarantined != "" {
-			return finding{fail("key", "stop the other visor, or give one of the two a key of its own: \"skyctl keygen\", then a new configuration", "another machine runs with this visor's key: %s", i.Quarantined)}
+			return finding{fail("key", "stop the other visor, or give one of the two a key of its own: \"skyctl keygen\", then a new configuration", "%s", i.Quarantined)}
 		}
 	}
 	return finding{ok("key", "no other visor uses it")}
