@@ -83,6 +83,9 @@ func (w *whole) open(ctx context.Context, version string) (err error) {
 	if w.st, err = openStore(ctx, at, w.log); err != nil {
 		return err
 	}
+	if err := claim(ctx, w.st, w.pk); err != nil {
+		return err
+	}
 	if w.cfg.GeoDatabase != "" {
 		if w.geo, err = servicedisc.OpenDatabase(w.cfg.GeoDatabase); err != nil {
 			return err

@@ -3,8 +3,10 @@ package services
 import (
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/skyminer/skywire/controlplane/cli"
 	"github.com/skyminer/skywire/controlplane/conf"
 	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
@@ -23,36 +25,34 @@ func TestManyOnRedis(t *testing.T) {
 		args := append([]string{name, "--addr", "127.0.0.1:0", "--store", redis}, more...)
 		return "http://" + run(t, args...).field(t, "service is up", "addr")
 	}
-	whole := func() deployment.Conf {
-		t.Helper()
-		url, _ := startAll(t, filepath.Join(t.TempDir(), "all"), append(anywhere(), "--store", redis)...)
-		c, err := deployment.FetchConf(t.Context(), url, roundTripper(t), cipher.PubKey{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
+	url, _ := startAll(t, filepath.Join(t.TempDir(), "all"), append(anywhere(), "--store", redis)...)
+	one, err := deployment.FetchConf(t.Context(), url, roundTripper(t), cipher.PubKey{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	one, two := whole(), whole()
+	two := deployment.Conf{
+		TransportDiscovery: alone("tpd"), RouteFinder: alone("rf"), AddressResolver: alone("ar", "--stun-addr", "127.0.0.1:0"),
+		ServiceDiscovery: alone("sd"), UptimeTracker: alone("ut"),
+		DmsgDiscovery: "http://" + run(t, "dmsgdisc", "--addr", "127.0.0.1:0", "--store", redis, "--test-mode").field(t, "discovery is up", "addr"),
+	}
 	alice, bob := newVisor(t), newVisor(t)
 	ctx := t.Context()
 
-	// The edges register at different instances, both ask a third.
+	// The edges register at different instances.
 	e := deployment.SignedTransport{Transport: deployment.NewTransport(alice.PK, bob.PK, deployment.TypeSUDPH, deployment.LabelUser)}
 	for i, pk := range e.Edges {
 		sk := alice.SK
 		if pk == bob.PK {
 			sk = bob.SK
 		}
-		var err error
 		if e.Signatures[i], err = cipher.Sign(sk, e.SignedBytes()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	tpd := alone("tpd")
 	if _, err := deployment.NewTransportDiscovery(one.TransportDiscovery, alice.Caller.Caller).Register(ctx, alice.in, []deployment.SignedTransport{e}); err != nil {
 		t.Error(err)
 	}
-	if _, err := deployment.NewTransportDiscovery(tpd, bob.Caller.Caller).Register(ctx, bob.in, []deployment.SignedTransport{e}); err != nil {
+	if _, err := deployment.NewTransportDiscovery(two.TransportDiscovery, bob.Caller.Caller).Register(ctx, bob.in, []deployment.SignedTransport{e}); err != nil {
 		t.Error(err)
 	}
 	for _, url := range []string{one.RouteFinder, two.RouteFinder, alone("rf")} {
@@ -69,14 +69,14 @@ func TestManyOnRedis(t *testing.T) {
 	}
 	defer l.Close()
 	port := uint16(l.Addr().(*net.TCPAddr).Port)
-	if _, err := deployment.NewAddressResolver(alone("ar", "--stun-addr", "127.0.0.1:0"), alice.Caller.Caller).Bind(ctx, alice.in, deployment.Bind{Port: port}); err != nil {
+	if _, err := deployment.NewAddressResolver(one.AddressResolver, alice.Caller.Caller).Bind(ctx, alice.in, deployment.Bind{Port: port}); err != nil {
 		t.Error(err)
 	}
 	ar := deployment.NewAddressResolver(two.AddressResolver, bob.Caller.Caller)
 	servicetest.Eventually(t, "the address", func() bool { _, err := ar.Resolve(ctx, alice.PK); return err == nil })
 
 	sv := deployment.Service{Address: deployment.ServiceAddr{PK: bob.PK, Port: 1}, Type: "visor"}
-	if _, err := deployment.NewServiceDiscovery(alone("sd"), bob.Caller.Caller).Register(ctx, sv); err != nil {
+	if _, err := deployment.NewServiceDiscovery(two.ServiceDiscovery, bob.Caller.Caller).Register(ctx, sv); err != nil {
 		t.Error(err)
 	}
 	sd := deployment.NewServiceDiscovery(one.ServiceDiscovery, alice.Caller.Caller)
@@ -85,25 +85,40 @@ func TestManyOnRedis(t *testing.T) {
 		return err == nil && len(list) == 1
 	})
 
-	if err := deployment.NewUptimeTracker(alone("ut"), bob.Caller.Caller).Update(ctx, bob.in, "v1"); err != nil {
+	if err := deployment.NewUptimeTracker(one.UptimeTracker, bob.Caller.Caller).Update(ctx, bob.in, "v1"); err != nil {
 		t.Error(err)
 	}
 	if list, err := deployment.NewUptimeTracker(two.UptimeTracker, alice.Caller.Caller).Uptimes(ctx, deployment.UptimeQuery{}); err != nil || len(list) != 1 {
 		t.Errorf("%+v, %v", list, err)
 	}
 
-	// Each whole deployment has a relay, which both discoveries list.
+	// The relay is listed by both discoveries.
 	for _, c := range []deployment.Conf{one, two} {
 		d, err := disc.New(c.DmsgDiscovery, disc.HTTPOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer d.Close()
-		servicetest.Eventually(t, "both relays", func() bool {
+		servicetest.Eventually(t, "the relay", func() bool {
 			list, err := d.AllServers(ctx)
-			return err == nil && len(list) == 2
+			return err == nil && len(list) == 1
 		})
 	}
+}
+
+// A second deployment does not get at the store of the first.
+func TestStoreOfAnother(t *testing.T) {
+	dir := t.TempDir()
+	redis := redistest.Start(t).URL()
+	_, stop := startAll(t, filepath.Join(dir, "one"), "--relay-addr=", "--stun-addr=", "--store", redis)
+	var out logLines
+	code := NewCommand(&out, &out, "v0", false).Main(t.Context(), []string{"all", "--dir", filepath.Join(dir, "two"), "--addr", "127.0.0.1:0", "--relay-addr=", "--stun-addr=", "--store", redis})
+	if got := strings.Join(out.lines, ""); code != cli.ExitFailed || !strings.Contains(got, "the store is that of the deployment") {
+		t.Errorf("exit code %d: %s", code, got)
+	}
+	stop()
+	startAll(t, filepath.Join(dir, "one"), "--relay-addr=", "--stun-addr=", "--store", redis)
+	startAll(t, filepath.Join(dir, "two"), "--relay-addr=", "--stun-addr=", "--store", redis+"?prefix=two:")
 }
 
 // The bootstrap and the setup node alone, on dmsg by way of a discovery alone.
