@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/controlplane/httpauth"
+	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/controlplane/store/redistest"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -364,7 +367,16 @@ func TestMany(t *testing.T) {
 // A visor that falls silent is off the list, and back with its next heartbeat.
 func TestSilence(t *testing.T) {
 	t.Parallel()
-	r := start(t, openStore(t, ""), func(o *Options) { o.TTL, o.KeyRate = 3*time.Second, 0 })
+	var ahead atomic.Int64 // of the service's clock and its store's
+	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	so := store.DefaultOptions()
+	so.Now = now
+	st, err := store.Open(t.Context(), "bolt://"+filepath.Join(t.TempDir(), "tpd.db"), so)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	r := start(t, st, func(o *Options) { o.KeyRate, o.Now = 0, now })
 	a, b := r.visor(1), r.visor(2)
 	e := entry(t, a, b, "stcpr", a, b)
 	a.register(t, e)
@@ -372,13 +384,33 @@ func TestSilence(t *testing.T) {
 	if !listed(t, a, e.ID) {
 		t.Fatal("not listed")
 	}
-	eventually(t, "off the list", func() bool { a.beat(t); return !listed(t, a, e.ID) })
+	ahead.Add(int64(2 * time.Minute))
+	a.beat(t)
+	ahead.Add(int64(2 * time.Minute))
+	eventually(t, "off the list", func() bool { return !listed(t, a, e.ID) })
 	if unknown := b.beat(t, deployment.TransportStats{ID: e.ID}); len(unknown) != 0 {
 		t.Errorf("unknown: %v", unknown)
 	}
-	a.beat(t)
 	if !listed(t, a, e.ID) {
 		t.Error("not listed again")
+	}
+	// One that is silent for long must begin anew.
+	ahead.Add(int64(time.Hour))
+	for _, p := range []*person{a, b} {
+		if unknown := p.beat(t, deployment.TransportStats{ID: e.ID}); len(unknown) != 1 {
+			t.Errorf("unknown after an hour: %v", unknown)
+		}
+	}
+	// While both beat, what they registered lives on.
+	a.register(t, e)
+	for range 40 {
+		ahead.Add(int64(time.Minute))
+		for _, p := range []*person{a, b} {
+			p.beat(t)
+		}
+	}
+	if !listed(t, a, e.ID) {
+		t.Error("not listed after forty minutes of heartbeats")
 	}
 }
 
