@@ -70,7 +70,7 @@ func (r *Router) ensurePlain(ctx context.Context, pk cipher.PubKey, p Policy) er
 		}
 		defer r.wake()
 	}
-	if s, ok := r.cfg.Sessions.SessionClass(pk, 0); ok && s.Up() {
+	if s, ok := r.cfg.Sessions.SessionClass(pk, 0); ok && s.Up() && p.MaxHops > 1 {
 		r.touch(pk)
 		return nil
 	}

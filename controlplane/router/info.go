@@ -21,20 +21,25 @@ type RouteInfo struct {
 	Node       cipher.PubKey // the setup node that made it
 	Path       []graph.Hop
 	State      session.State
-	Standby    bool // beyond what the policy asks for, kept warm
+	Standby    bool // kept warm, and not used now
 	Since      time.Time
 	RTT        time.Duration
 }
 
 // Routes returns what the router keeps, by ID.
 func (r *Router) Routes() (all []RouteInfo) {
+	infos := map[uint64]session.RouteInfo{}
+	for _, in := range r.cfg.Sessions.Routes() {
+		infos[in.ID] = in
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range r.pools {
-		for i, k := range p.routes {
+		for _, k := range p.routes {
+			in, known := infos[k.id]
 			all = append(all, RouteInfo{
 				ID: k.id, Peer: p.peer, Class: p.class, Policy: p.policy, Deployment: k.deployment, Node: k.node,
-				Path: slices.Clone(k.hops), State: k.state, Standby: i >= p.policy.Routes, Since: k.since, RTT: k.rtt,
+				Path: slices.Clone(k.hops), State: k.state, Standby: known && !in.InUse && p.policy.Routes == 1, Since: k.since, RTT: in.RTT,
 			})
 		}
 	}

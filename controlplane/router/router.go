@@ -61,7 +61,8 @@ type Config struct {
 	Sessions   Sessions
 	Links      *link.Engine    // for Trace
 	Forward    *forward.Engine // for Trace
-	// Busy reports whether streams are open in a class; nil: by traffic alone.
+	// Busy reports whether streams are open in a class; nil: by traffic alone. It must not
+	// call the Router.
 	Busy func(pk cipher.PubKey, class uint32) bool
 	Log  zerolog.Logger
 }

@@ -163,28 +163,24 @@ func TestBadPeer(t *testing.T) {
 	}
 }
 
-// TestMux makes two disjoint routes in one class, and one more to stand by where there
-// is any.
+// TestMux makes two disjoint routes in one class; when one of them dies, the third path
+// there is takes its place.
 func TestMux(t *testing.T) {
 	w := newWorld(t, 5, [][2]int{{0, 1}, {1, 4}, {0, 2}, {2, 4}, {0, 3}, {3, 4}})
-	w.ensure(4, Policy{MinHops: 2, Routes: 2})
-	setuptest.Eventually(t, "three routes", func() bool { return len(w.paths(4)) == 3 })
-	seen := map[int]bool{}
-	for _, p := range w.paths(4) {
-		if len(p) != 1 || seen[p[0]] {
-			t.Errorf("routes over %v are not disjoint", w.paths(4))
-		}
-		seen[p[0]] = true
+	class := w.ensure(4, Policy{MinHops: 2, Routes: 2})
+	two := func(without int) bool {
+		p := w.paths(4)
+		return len(p) == 2 && p[0][0] != p[1][0] && p[0][0] != without && p[1][0] != without
 	}
-	standby := 0
+	setuptest.Eventually(t, "two disjoint routes", func() bool { return two(-1) })
 	for _, r := range w.Routes() {
-		if r.Standby {
-			standby++
+		if r.Standby || r.Class != class {
+			t.Errorf("route %+v; want one in use, of class %d", r, class)
 		}
 	}
-	if standby != 1 {
-		t.Errorf("%d routes stand by, want 1", standby)
-	}
+	first := w.paths(4)[0][0]
+	w.Visors[first].Kill()
+	setuptest.Eventually(t, "two routes again", func() bool { return two(first) })
 }
 
 // TestPlain: where a direct link will do it is made, else routes are, all in class 0;
