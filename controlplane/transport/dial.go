@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// ensureTimeout bounds an attempt with all its ways.
-	ensureTimeout = 10 * time.Second
+	// ensureTimeout bounds Ensure, attemptTimeout an attempt with all its ways: what is left
+	// is for its answer.
+	ensureTimeout  = 10 * time.Second
+	attemptTimeout = 9500 * time.Millisecond
 	// relayHeadStart is what the direct ways get before a relayed one begins. A hole takes
 	// about that long between visors on one continent; where it takes longer the relayed
 	// link is there first, and goes again.
@@ -82,7 +84,7 @@ func (m *Manager) attempt(pk cipher.PubKey, typ link.Type, asked bool) (*attempt
 	a := &attempt{typ: typ, done: make(chan struct{})}
 	m.attempts[pk] = a
 	m.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(m.life, ensureTimeout)
+		ctx, cancel := context.WithTimeout(m.life, attemptTimeout)
 		defer cancel()
 		ways, failed := m.ways(pk, typ, asked)
 		failed = append(failed, race(ctx, pk, ways)...)
@@ -176,8 +178,10 @@ func (m *Manager) Ensure(ctx context.Context, pk cipher.PubKey) error {
 
 // ensure is Ensure for one type, or for any.
 func (m *Manager) ensure(ctx context.Context, pk cipher.PubKey, typ link.Type, asked bool) error {
+	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
+	defer cancel()
 	for {
-		up, other, news := m.state(pk, typ)
+		up, _, news := m.state(pk, typ)
 		if up {
 			return nil
 		}
@@ -198,7 +202,7 @@ func (m *Manager) ensure(ctx context.Context, pk cipher.PubKey, typ link.Type, a
 			}
 		}
 		switch {
-		case other && a.typ != typ: // that was for another type
+		case a.typ != typ: // it was somebody else's
 		case a.err == nil:
 			return fmt.Errorf("%w: the link to %s went down at once", ErrNoWay, pk)
 		default:
