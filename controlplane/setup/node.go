@@ -18,8 +18,11 @@ const (
 	// the one that takes back.
 	roundTimeout = 2 * time.Second
 	// warming is how many streams a node opens at once to those who say that they are
-	// there.
-	warming = 16
+	// there, and warmed how many in warmPeriod, which is as long as they stay open unused:
+	// each takes some 150 KiB.
+	warming    = 16
+	warmed     = 256
+	warmPeriod = 90 * time.Second
 )
 
 // A NodeConfig describes a Node.
@@ -67,6 +70,10 @@ type Node struct {
 	mux    *http.ServeMux
 	warm   chan struct{} // a place for each stream that is being opened ahead
 
+	warmMu    sync.Mutex
+	warmSince time.Time
+	warmCount int // since then
+
 	background sync.WaitGroup // what is taken back after an answer
 }
 
@@ -99,6 +106,9 @@ func (n *Node) Serve(ctx context.Context, ln net.Listener) error {
 // hello opens a stream to a visor that may soon be on a path: what the first route
 // would have to wait for.
 func (n *Node) hello(_ context.Context, from cipher.PubKey, _ *none) (none, *Error) {
+	if !n.mayWarm() {
+		return none{}, nil
+	}
 	select {
 	case n.warm <- struct{}{}:
 	default:
@@ -111,6 +121,17 @@ func (n *Node) hello(_ context.Context, from cipher.PubKey, _ *none) (none, *Err
 		_ = exchange(ctx, n.cfg.Transport, http.MethodGet, from, HopPort, pathHealth, nil, &none{}) // it serves no purpose but to be open
 	})
 	return none{}, nil
+}
+
+// mayWarm counts one more stream opened ahead, if there are not too many.
+func (n *Node) mayWarm() bool {
+	n.warmMu.Lock()
+	defer n.warmMu.Unlock()
+	if now := n.cfg.Now(); now.Sub(n.warmSince) >= warmPeriod {
+		n.warmSince, n.warmCount = now, 0
+	}
+	n.warmCount++
+	return n.warmCount <= warmed
 }
 
 // route makes the route that the caller asks for.

@@ -151,6 +151,32 @@ func TestQuotaBounds(t *testing.T) {
 	}
 }
 
+// TestWarm: a visor that says that it is there is called back, so many in a while.
+func TestWarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld(t, 2, 2)
+		w.visors[0].client.Warm(t.Context())
+		synctest.Wait()
+		if n := w.count(pathHealth); n != 2 {
+			t.Errorf("called back %d times by two nodes", n)
+		}
+		w.nodes[0].warmCount = warmed - 1
+		for range 3 {
+			w.visors[0].client.Warm(t.Context())
+			synctest.Wait()
+		}
+		if n := w.count(pathHealth); n != 2+3+1 {
+			t.Errorf("called back %d times, want 6: one node has done enough", n)
+		}
+		time.Sleep(warmPeriod)
+		w.visors[0].client.Warm(t.Context())
+		synctest.Wait()
+		if n := w.count(pathHealth); n != 8 {
+			t.Errorf("called back %d times, want 8", n)
+		}
+	})
+}
+
 // TestHopNeverAnswers: a visor that says nothing costs two seconds, in either round, and
 // what the others have made is taken back.
 func TestHopNeverAnswers(t *testing.T) {
