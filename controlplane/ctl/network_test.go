@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -58,6 +59,34 @@ func TestNetworkCommands(t *testing.T) {
 				t.Errorf("called with %s, save %v, printed %q; want %s, %v, %q", got, v.save, out, want, tt.save, tt.out)
 			}
 		})
+	}
+}
+
+// passer notes to whom a call goes.
+type passer struct {
+	visor
+	to   cipher.PubKey
+	call api.Call
+}
+
+func (p *passer) Pass(_ context.Context, to cipher.PubKey, c api.Call) (api.Answer, error) {
+	p.to, p.call = to, c
+	return api.Answer{Status: http.StatusOK, Body: []byte("[]")}, nil
+}
+
+// TestOtherVisor: --visor, before or after the command, has the call passed on.
+func TestOtherVisor(t *testing.T) {
+	v := &passer{}
+	socket := serve(t, v)
+	for _, args := range [][]string{{"--visor", k2, "link", "ls"}, {"link", "ls", "--visor", k2}} {
+		v.to = cipher.PubKey{}
+		code, out, errs := run(append([]string{"--socket", socket}, args...)...)
+		if code != 0 || !strings.HasPrefix(out, "no links") || v.to != pk(t, k2) || v.call.Path != "/v1/links" || v.call.Method != http.MethodGet {
+			t.Errorf("%q: exit %d, %s%s; passed %+v to %s", args, code, out, errs, v.call, v.to)
+		}
+	}
+	if code, _, errs := run("--socket", socket, "--visor", "x", "status"); code != ExitUsage || !strings.Contains(errs, "is no public key") {
+		t.Errorf("a bad key: %d, %s", code, errs)
 	}
 }
 
