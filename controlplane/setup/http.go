@@ -63,13 +63,29 @@ func reply(w http.ResponseWriter, status int, v any) {
 // health answers those who open a stream ahead of time.
 func health(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, none{}) }
 
-// serve runs h on ln until ctx ends.
+// lastRequests is what requests under way have when serving ends: they are told, too.
+const lastRequests = time.Second
+
+// serve runs h on ln until ctx ends, and returns when no request is worked on any more.
 func serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	srv := dmsghttp.NewServer(h)
-	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
-	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	srv.BaseContext = func(net.Listener) context.Context { return ctx }
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-ctx.Done()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRequests)
+		defer cancel()
+		if srv.Shutdown(last) != nil {
+			_ = srv.Close()
+		}
+	}()
 	err := srv.Serve(ln)
-	if ctx.Err() != nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+	stopped := ctx.Err() != nil
+	cancel()
+	<-ended
+	if stopped || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return fmt.Errorf("setup: %w", err)
