@@ -2,6 +2,7 @@ package services
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -146,12 +148,25 @@ func (w *whole) openRelay(version string) error {
 	if w.relayPK, err = sk.PubKey(); err != nil {
 		return fmt.Errorf("relay.key: %w", err)
 	}
+	err = w.listenRelay(sk, version)
+	_, p, _ := net.SplitHostPort(w.cfg.RelayAddr)
+	for try := 1; p == "0" && errors.Is(err, syscall.EADDRINUSE) && try < freeTries; try++ {
+		err = w.listenRelay(sk, version) // somebody was faster
+	}
+	return err
+}
+
+// freeTries is how often a free port is looked for.
+const freeTries = 8
+
+// listenRelay makes the relay and opens its port.
+func (w *whole) listenRelay(sk cipher.SecKey, version string) (err error) {
 	host, _ := w.cfg.host()
-	// The entry says where the relay listens: with port 0 that is known afterwards.
+	// The entry says where the relay listens, so the port must be known before.
 	addr := w.cfg.RelayAddr
 	if _, p, _ := net.SplitHostPort(addr); p == "0" {
 		if addr, err = freeAddr(addr); err != nil {
-			return fmt.Errorf("relay_addr: %w", err)
+			return fmt.Errorf("relay at %s: %w", w.cfg.RelayAddr, err)
 		}
 	}
 	_, p, _ := net.SplitHostPort(addr)

@@ -56,24 +56,39 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("stunserver: the port %q is not 0 to 65534; the next one is used too", port)
 	}
 	s := &Server{o: o, limit: httpd.NewLimiter(o.Rate, o.Burst, o.Now())}
+	err = s.open(host, int(n))
+	for try := 1; n == 0 && errors.Is(err, syscall.EADDRINUSE) && try < anyTries; try++ {
+		err = s.open(host, 0) // what is free for one family need not be for the other
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// anyTries is how often ports are looked for that are free for both families.
+const anyTries = 16
+
+// open opens the ports of both families, with the same numbers. What it has opened
+// when it fails is closed.
+func (s *Server) open(host string, port int) error {
 	var errs []error
 	for _, network := range []string{"udp4", "udp6"} {
-		pair, err := openPair(network, host, int(n), o.Log)
+		pair, err := openPair(network, host, port, s.o.Log)
 		if err != nil {
 			errs = append(errs, err) // no such family here, or host is of the other one
 			continue
 		}
 		s.sockets = append(s.sockets, pair)
-		if n == 0 {
-			n = uint64(pair[0].local.Port()) // the same ones for both families
-		}
+		port = int(pair[0].local.Port())
 	}
 	// That one family is missing is no fault, that its port is taken is.
 	if err := errors.Join(errs...); len(s.sockets) == 0 || errors.Is(err, syscall.EADDRINUSE) {
 		s.Close()
-		return nil, err
+		s.sockets = nil
+		return err
 	}
-	return s, nil
+	return nil
 }
 
 // openPair opens a port and the next one or, where somebody else has that, any: a
