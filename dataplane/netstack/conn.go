@@ -222,7 +222,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 			n   int
 			err error
 		)
-		if c.far() {
+		if c.far() && c.path() == 0 { // else the session paces
 			err = c.awaitTurn(c.wr.src.Len())
 		}
 		if err == nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,9 +112,10 @@ func (n *fakeNetwork) Lookup(overlay [16]byte) (Peer, bool) {
 }
 
 type fakePeer struct {
-	pk    cipher.PubKey
-	class uint32
-	out   *wire
+	pk     cipher.PubKey
+	class  uint32
+	out    *wire
+	spread atomic.Pointer[paths] // nil: over one path
 }
 
 func (p *fakePeer) PubKey() cipher.PubKey { return p.pk }
