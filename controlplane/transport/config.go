@@ -88,9 +88,12 @@ type Config struct {
 	Version  string // of the visor, for the service discovery
 	// Accept says whether pk may learn our addresses and set up transports; nil: everybody.
 	// It is asked each time, and must be quick.
-	Accept   func(pk cipher.PubKey) bool
-	Settings Settings
-	Log      zerolog.Logger
+	Accept func(pk cipher.PubKey) bool
+	// NetworkChanged, if not nil, is called when the network has changed, before anybody is
+	// asked anything: connections that idle since before are of no use.
+	NetworkChanged func()
+	Settings       Settings
+	Log            zerolog.Logger
 }
 
 // Validate reports all that is wrong with c.

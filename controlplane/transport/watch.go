@@ -28,6 +28,9 @@ const (
 // down is tried for at once. The Manager does so itself when the system tells of a change,
 // or wakes up.
 func (m *Manager) NetworkChanged(within time.Duration) {
+	if f := m.cfg.NetworkChanged; f != nil {
+		f()
+	}
 	m.plane.check(within)
 	m.reflector.Forget()
 	for _, c := range m.carriers {

@@ -83,7 +83,12 @@ func (n *network) join(opt *Options) (err error) {
 	cfg := transport.Config{
 		SecKey: opt.SecretKey, Instance: n.self, Version: opt.Version, Settings: settings(c),
 		Accept: func(pk cipher.PubKey) bool { return n.admits.Load().candidates(pk) },
-		Log:    opt.Log.With().Str("part", "transport").Logger(),
+		NetworkChanged: func() {
+			for _, m := range n.members {
+				m.hangUp()
+			}
+		},
+		Log: opt.Log.With().Str("part", "transport").Logger(),
 	}
 	for _, m := range n.members {
 		cfg.Members = append(cfg.Members, m.transport(func() bool { return n.admits.Load().everybody }))
@@ -192,6 +197,15 @@ func (n *network) trusted(self cipher.PubKey, extra []cipher.PubKey) []cipher.Pu
 		}
 	}
 	return all
+}
+
+// hangUp closes the idle connections to the services: after a change of the network they
+// lead nowhere, and whoever takes one waits for an answer in vain.
+func (m *member) hangUp() {
+	m.http.CloseIdleConnections()
+	if m.dmsg.directory != nil {
+		m.dmsg.directory.Close()
+	}
 }
 
 // nodeAddrs returns the setup nodes that the member asks; itself first, where it is one.
