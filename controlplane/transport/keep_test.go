@@ -189,6 +189,26 @@ func TestAuto(t *testing.T) {
 	})
 }
 
+// Who could not be reached is left alone for a while.
+func TestAutoShuns(t *testing.T) {
+	inBubble(t, Settings{Auto: true}, func(t *testing.T, b *bubble, sv *services) {
+		pk, _ := b.neighbour(sv, "10.0.0.1:1")
+		b.plane.set("10.0.0.1:1", false)
+		sv.mu.Lock()
+		sv.public[pk] = true
+		sv.mu.Unlock()
+		time.Sleep(autoShun)
+		if begun, _ := b.plane.count(); begun != autoFailures {
+			t.Errorf("%d attempts, want %d", begun, autoFailures)
+		}
+		b.plane.set("10.0.0.1:1", true)
+		time.Sleep(2 * autoMost)
+		if i := b.find(pk); i.State != StateUp {
+			t.Errorf("afterwards: %+v", i)
+		}
+	})
+}
+
 func TestNetworkChanged(t *testing.T) {
 	inBubble(t, Settings{}, func(t *testing.T, b *bubble, sv *services) {
 		pk, _ := b.neighbour(sv, "10.0.0.1:1")

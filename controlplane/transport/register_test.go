@@ -66,14 +66,15 @@ func TestQuarantine(t *testing.T) {
 	inBubble(t, Settings{}, func(t *testing.T, b *bubble, sv *services) {
 		pk, sk := b.neighbour(sv, "10.0.0.1:1")
 		must(t, b.Ensure(t.Context(), pk))
+		id := b.sign(t, pk, sk)
 		sv.mu.Lock()
 		sv.duplicates[b.pk] = true
 		sv.mu.Unlock()
-		id := b.sign(t, pk, sk)
+		time.Sleep(2 * beatEvery)
 		if why := b.Members()[0].Quarantined; !strings.Contains(why, "another") {
 			t.Errorf("quarantined: %q", why)
 		}
-		if i := b.find(pk); i.Registered || i.Why == "" {
+		if i := b.find(pk); i.Registered || i.Why == "" || b.Members()[0].Transports != 0 {
 			t.Errorf("%+v", i)
 		}
 		time.Sleep(5 * time.Minute)
