@@ -73,7 +73,8 @@ func natCheck(name string, n *stunclient.NAT) api.Check {
 	seen := n.Mapped.Addr()
 	switch n.Mapping {
 	case stunclient.None:
-		if n.Filtering == stunclient.AddressDependent || n.Filtering == stunclient.PortDependent {
+		// AddressDependent is no firewall yet: a server with one address sees no more.
+		if n.Filtering == stunclient.PortDependent {
 			return ok(name, "none, but a firewall lets in only answers; holes can be punched (%s)", seen)
 		}
 		return ok(name, "none: this machine has the public address %s", seen)
@@ -90,7 +91,7 @@ func filtering(b stunclient.Behaviour) string {
 	case stunclient.EndpointIndependent:
 		return "it lets in everybody"
 	case stunclient.AddressDependent:
-		return "it lets in whom we have sent to"
+		return "it lets in whom we have sent to, or everybody"
 	case stunclient.PortDependent:
 		return "it lets in the very port that we have sent to"
 	}
