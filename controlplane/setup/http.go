@@ -82,10 +82,9 @@ func serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 		}
 	}()
 	err := srv.Serve(ln)
-	stopped := ctx.Err() != nil
 	cancel()
 	<-ended
-	if stopped || errors.Is(err, net.ErrClosed) {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return fmt.Errorf("setup: %w", err)
