@@ -7,10 +7,13 @@ const (
 	// holds everything up by more than benchSkew, is left alone; so is one that loses
 	// benchLoss more than the best. After benchFirst it gets another chance, after twice
 	// that the next.
-	benchRate   = 0.1
-	benchSkew   = 20 * time.Millisecond
-	benchLoss   = 0.03
+	benchRate = 0.1
+	benchSkew = 20 * time.Millisecond
+	benchLoss = 0.03
+	// Before benchProbes in vain a rate may have been taken too low, benchDoubt times.
 	benchRounds = 3
+	benchProbes = 2
+	benchDoubt  = 4
 	benchFirst  = 10 * time.Second
 	benchMost   = 5 * time.Minute
 
@@ -134,11 +137,15 @@ func (ls lanes) judge(now time.Duration) {
 			}
 			if o.late < l.late {
 				quicker += o.bandwidth()
-				skew = max(skew, l.late-o.late)
+				skew = max(skew, l.delay.get()-o.delay.get())
 			}
 			cleaner = cleaner || o.loss < l.loss/2 && o.bandwidth() > l.bandwidth()/2
 		}
-		if l.bandwidth() < benchRate*quicker && skew > benchSkew || cleaner && l.loss > benchLoss && l.tried >= lossRounds {
+		most := l.bandwidth()
+		if l.vain < benchProbes {
+			most *= benchDoubt
+		}
+		if most < benchRate*quicker && skew > benchSkew || cleaner && l.loss > benchLoss && l.tried >= lossRounds {
 			l.bench = min(max(2*l.bench, benchFirst), benchMost)
 			l.benched = now + l.bench
 			l.start(now, l.trip.get())

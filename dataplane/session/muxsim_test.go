@@ -122,7 +122,8 @@ func newMuxSim(limit float64, paths ...*simPath) *muxSim {
 		rng: rand.New(rand.NewPCG(1, 2)), paths: paths, in: make([]simIn, len(paths)),
 		cwnd: 30, ssthresh: 1e9, got: map[int]bool{}, sentAt: map[int]time.Duration{}, limit: limit,
 	}
-	s.re.budget, s.re.hold, s.re.live = &s.held, 60*time.Millisecond, len(paths)
+	s.re.budget, s.re.live = &s.held, len(paths)
+	s.re.hold = 2*(paths[1].delay-paths[0].delay) + holdMargin
 	s.now = time.Second
 	for _, p := range paths {
 		l := &lane{usable: true}

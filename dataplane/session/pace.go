@@ -106,6 +106,7 @@ type pacer struct {
 	flat  int           // rounds since
 	phase int           // of the cycle; 0 probes, 1 drains
 	probe float64       // by how much phase 0 exceeds best
+	vain  int           // probes in a row that found no more
 	stood float64       // rate of arrival in the last round, if a queue stood in it
 	heard time.Duration // the last report, or when packets went under way after all had arrived
 	loss  float64       // share of packets lost since the start, smoothed over lossRounds
@@ -328,11 +329,16 @@ func (p *pacer) learn(rate, lost float64, busy bool, took time.Duration) {
 		case congested || lost > lossHigh/2:
 			p.probe = max(p.probe/2, probeLeast)
 			p.phase = 1
+			p.vain++
 		case busy && rate > before*(1+p.probe/2) && p.queue < queueTarget:
 			p.probe = min(p.probe*1.5, 2*probeMost) // there is more: on
+			p.vain = 0
 		default:
 			p.probe = min(p.probe*1.2, probeMost)
 			p.phase = 1
+			if busy {
+				p.vain++
+			}
 		}
 	case congested:
 		p.best.set(max(rate, easeMost*before))
