@@ -244,14 +244,14 @@ func TestIdle(t *testing.T) {
 // TestTrace measures the hops of a route.
 func TestTrace(t *testing.T) {
 	w := newWorld(t, 4, [][2]int{{0, 1}, {1, 2}, {2, 3}})
-	if _, err := w.Trace(t.Context(), w.pk(3)); !errors.Is(err, ErrNoRoute) {
+	if _, err := w.Trace(t.Context(), w.pk(3), 0); !errors.Is(err, ErrNoRoute) {
 		t.Errorf("trace without a route: %v", err)
 	}
-	w.ensure(3, Policy{MinHops: 3})
+	class := w.ensure(3, Policy{MinHops: 3})
 	var hops []HopRTT
 	setuptest.Eventually(t, "all hops answer", func() (ok bool) {
 		var err error
-		if hops, err = w.Trace(t.Context(), w.pk(3)); err != nil || len(hops) != 3 {
+		if hops, err = w.Trace(t.Context(), w.pk(3), class); err != nil || len(hops) != 3 {
 			t.Fatalf("got %v, %v", hops, err)
 		}
 		return !slices.ContainsFunc(hops, func(h HopRTT) bool { return h.Err != nil })

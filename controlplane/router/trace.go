@@ -42,15 +42,15 @@ type HopRTT struct {
 // ErrNoRoute says that there is no way to a peer that could be traced.
 var ErrNoRoute = errors.New("router: there is no way to that visor now: dial it first")
 
-// Trace measures each hop of the way to pk that is in use, within 10 s. For each visor
-// on it, it has a route made that leads there by the same path and turns; a visor learns
+// Trace measures each hop of the way to pk that streams of a class take, see [Router.Ensure],
+// within 10 s. For each visor on it, it has a route made that leads there by the same path and turns; a visor learns
 // that it is the one where a route turns, and not whose.
 //
 // Of a direct link it returns the RTT that is known. Errors: ErrNoRoute; those of ctx.
-func (r *Router) Trace(ctx context.Context, pk cipher.PubKey) ([]HopRTT, error) {
+func (r *Router) Trace(ctx context.Context, pk cipher.PubKey, class uint32) ([]HopRTT, error) {
 	ctx, cancel := context.WithTimeout(ctx, traceTimeout)
 	defer cancel()
-	member, path, direct, err := r.wayTo(pk)
+	member, path, direct, err := r.wayTo(pk, class)
 	if err != nil || path == nil {
 		return direct, err
 	}
@@ -66,16 +66,16 @@ func (r *Router) Trace(ctx context.Context, pk cipher.PubKey) ([]HopRTT, error) 
 	return out, nil
 }
 
-// wayTo returns the path of a route to pk that is in use, one of the Router's before a
-// direct link.
-func (r *Router) wayTo(pk cipher.PubKey) (m Member, path []setup.Step, direct []HopRTT, err error) {
+// wayTo returns the path of a route of a class to pk: one that is in use before others,
+// one of the Router's before a direct link.
+func (r *Router) wayTo(pk cipher.PubKey, class uint32) (m Member, path []setup.Step, direct []HopRTT, err error) {
 	infos := r.cfg.Sessions.Routes()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, inUse := range []bool{true, false} {
 		for _, in := range infos {
 			k := r.byRoute[in.ID]
-			if k == nil || in.Peer != pk || in.InUse != inUse || in.State == session.StateDead {
+			if k == nil || in.Peer != pk || in.Class != class || in.InUse != inUse || in.State == session.StateDead {
 				continue
 			}
 			for _, m := range r.joined {
@@ -90,7 +90,7 @@ func (r *Router) wayTo(pk cipher.PubKey) (m Member, path []setup.Step, direct []
 		}
 	}
 	for _, in := range infos {
-		if in.Direct && in.Peer == pk && in.State == session.StateUp {
+		if in.Direct && in.Peer == pk && class == 0 && in.State == session.StateUp {
 			return m, nil, []HopRTT{{PK: pk, RTT: in.RTT}}, nil
 		}
 	}

@@ -161,16 +161,17 @@ func (v *Visor) Trace(ctx context.Context, spec api.ConnectSpec) ([]api.TraceHop
 	if err != nil {
 		return nil, err
 	}
-	if _, err := v.ways.Ensure(ctx, spec.PK, v.policy(spec.Policy)); err != nil {
+	class, err := v.ways.Ensure(ctx, spec.PK, v.policy(spec.Policy))
+	if err != nil {
 		return nil, translateRoute(err)
 	}
-	hops, err := r.Trace(ctx, spec.PK)
+	hops, err := r.Trace(ctx, spec.PK, class)
 	if err != nil {
 		return nil, translateRoute(err)
 	}
 	var all []api.TraceHop
 	for i, h := range hops {
-		t := api.TraceHop{Hop: i + 1, PK: h.PK, Type: v.typeOfHop(r, spec.PK, i, h.PK), RTTMicros: h.RTT.Microseconds()}
+		t := api.TraceHop{Hop: i + 1, PK: h.PK, Type: v.typeOfHop(r, spec.PK, class, i, h.PK), RTTMicros: h.RTT.Microseconds()}
 		if h.Err != nil {
 			t.Error = h.Err.Error()
 		}
@@ -179,11 +180,11 @@ func (v *Visor) Trace(ctx context.Context, spec api.ConnectSpec) ([]api.TraceHop
 	return all, nil
 }
 
-// typeOfHop returns the type of the transport that leads to pk as hop i of a route to
-// peer, or "" if that is not known.
-func (v *Visor) typeOfHop(r *router.Router, peer cipher.PubKey, i int, pk cipher.PubKey) string {
+// typeOfHop returns the type of the transport that leads to pk as hop i of a route of a
+// class to peer, or "" if that is not known.
+func (v *Visor) typeOfHop(r *router.Router, peer cipher.PubKey, class uint32, i int, pk cipher.PubKey) string {
 	for _, route := range r.Routes() {
-		if route.Peer == peer && i < len(route.Path) && route.Path[i].To == pk {
+		if route.Peer == peer && route.Class == class && i < len(route.Path) && route.Path[i].To == pk {
 			return route.Path[i].Type
 		}
 	}
