@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/pion/stun"
 )
 
 func TestReflector(t *testing.T) {
@@ -105,6 +107,55 @@ func FuzzHandle(f *testing.F) {
 		case r := <-answers:
 			mappedAddr(r.b)
 		default:
+		}
+	})
+}
+
+// An answer counts only from the server that was asked, and only if it is one.
+func TestQueryHostile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.join("1.1.1.1:7777", nil)
+		server := netip.MustParseAddrPort("9.9.9.9:3478")
+		type result struct {
+			addr netip.AddrPort
+			err  error
+		}
+		query := func(from netip.AddrPort, class stun.MessageType, attrs ...stun.Setter) (netip.AddrPort, error) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			done := make(chan result, 1)
+			go func() { a, err := n.hub.Query(ctx, server); done <- result{a, err} }()
+			synctest.Wait()
+			n.hub.mu.Lock()
+			var id txID
+			for id = range n.hub.queries {
+			}
+			n.hub.mu.Unlock()
+			setters := append([]stun.Setter{stun.NewTransactionIDSetter(id), class}, attrs...)
+			n.hub.Handle(stun.MustBuild(setters...).Raw, from)
+			r := <-done
+			return r.addr, r.err
+		}
+		mapped := &stun.XORMappedAddress{IP: []byte{1, 2, 3, 4}, Port: 5}
+		if a, err := query(server, stun.BindingSuccess, mapped); err != nil || a.String() != "1.2.3.4:5" {
+			t.Errorf("%v, %v", a, err)
+		}
+		for _, tt := range []struct {
+			name  string
+			from  string
+			class stun.MessageType
+			attrs []stun.Setter
+		}{
+			{"from elsewhere", "8.8.8.8:3478", stun.BindingSuccess, []stun.Setter{mapped}},
+			{"refused", server.String(), stun.BindingError, nil},
+			{"no address", server.String(), stun.BindingSuccess, nil},
+			{"port 0", server.String(), stun.BindingSuccess, []stun.Setter{&stun.XORMappedAddress{IP: []byte{1, 2, 3, 4}}}},
+			{"multicast", server.String(), stun.BindingSuccess, []stun.Setter{&stun.XORMappedAddress{IP: []byte{224, 0, 0, 1}, Port: 5}}},
+		} {
+			if a, err := query(netip.MustParseAddrPort(tt.from), tt.class, tt.attrs...); err == nil {
+				t.Errorf("%s: %v", tt.name, a)
+			}
 		}
 	})
 }
