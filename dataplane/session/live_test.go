@@ -187,7 +187,7 @@ func TestRekeyUnderLoad(t *testing.T) {
 // route and in which its keys were installed took them for old ones and unbound it, so
 // all that came under them was dropped.
 func TestTickSparesNewKeys(t *testing.T) {
-	nodes := newNodes(t, 3, nodeOptions{limits: shortLimits(200 * time.Millisecond)})
+	nodes := newNodes(t, 3, nodeOptions{limits: shortLimits(400 * time.Millisecond)})
 	a, b, c := nodes[0], nodes[1], nodes[2]
 	connect(t, a, b)
 	connect(t, b, c)
@@ -208,17 +208,18 @@ func TestTickSparesNewKeys(t *testing.T) {
 					r.forget(ns(s.m.links.Now()))
 				}
 				s.mu.Unlock()
+				runtime.Gosched() // the two of them are not to be the machine's only work
 			}
 		})
 	}
 	keys := map[*epoch]bool{}
-	eventually(t, "twenty sets of keys", func() bool {
+	eventually(t, "ten sets of keys", func() bool {
 		for _, s := range ends {
 			if ep := s.ring.SendEpoch(ns(a.links.Now())); ep != nil {
 				keys[ep] = true
 			}
 		}
-		return len(keys) >= 40 // both ends'
+		return len(keys) >= 20 // both ends'
 	})
 	close(stop)
 	wg.Wait()
