@@ -172,7 +172,7 @@ func (n *network) attach(opt *Options, static *cipher.StaticKey, f *floors) erro
 	}
 	n.router, err = router.New(router.Config{
 		Key: static.PubKey(), Members: n.routing(c.Routing.PathFinder), Transports: n.transports, Sessions: f.sessions,
-		Links: f.links, Forward: f.forward, Log: log,
+		Links: f.links, Forward: f.forward, Busy: f.Busy, Log: log,
 	})
 	if err != nil {
 		return fmt.Errorf("visor: %w", err)

@@ -6,6 +6,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 // addClass joins the stacks of p by two more wires, over which a class travels.
@@ -64,6 +66,15 @@ func TestStreamsKeepToTheirClass(t *testing.T) {
 	p.ba.setCut(false)
 	talk(t, plain, plainEnd, "the ordinary one")
 
+	for _, tt := range []struct {
+		pk    cipher.PubKey
+		class uint32
+		want  bool
+	}{{p.b.cfg.PubKey, class, true}, {p.b.cfg.PubKey, 0, true}, {p.b.cfg.PubKey, class + 1, false}, {p.a.cfg.PubKey, class, false}} {
+		if got := p.a.Busy(tt.pk, tt.class); got != tt.want {
+			t.Errorf("Busy(%s, %d) is %v, want %v", tt.pk.Short(), tt.class, got, tt.want)
+		}
+	}
 	p.a.PeerGone(p.b.cfg.PubKey, class)
 	if _, err := here.Read(make([]byte, 1)); err == nil {
 		t.Error("the stream outlived its session")

@@ -201,6 +201,14 @@ func (s *Stack) Streams() int {
 	return len(s.budget.streams)
 }
 
+// Busy reports whether streams to pk over the routes of a class are open: these routes
+// are needed, however quiet they are.
+func (s *Stack) Busy(pk cipher.PubKey, class uint32) bool {
+	busy := false
+	s.budget.each(func(c *Conn) { busy = busy || c.remote.PK == pk && c.remote.Class == class })
+	return busy
+}
+
 // Addr returns our address with the given port.
 func (s *Stack) Addr(port uint16) Addr { return Addr{PK: s.cfg.PubKey, Port: port} }
 
