@@ -29,7 +29,12 @@ type real struct {
 // startReal runs one until the test ends. edit may be nil.
 func startReal(t *testing.T, edit func(*config.Config)) *real {
 	t.Helper()
-	dir := t.TempDir()
+	return startIn(t, t.TempDir(), edit)
+}
+
+// startIn is startReal with a folder for its files.
+func startIn(t *testing.T, dir string, edit func(*config.Config)) *real {
+	t.Helper()
 	pk, sk := cipher.GenerateKeyPair()
 	cfg := config.Default()
 	cfg.SecretKey = sk

@@ -3,11 +3,13 @@ package visor
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -149,7 +151,7 @@ func (m *member) transport(bind func() bool) transport.Member {
 		t.TPD = m.tpd
 	}
 	if m.ar != nil {
-		t.AR = shyResolver{m.ar, bind}
+		t.AR = &shyResolver{AddressResolver: m.ar, bind: bind}
 	}
 	if m.sd != nil {
 		t.SD = m.sd
@@ -157,27 +159,31 @@ func (m *member) transport(bind func() bool) transport.Member {
 	return t
 }
 
-// A shyResolver binds only where that is wanted: a resolver tells the address to
-// everybody, and transport.accept may be meant for a few.
+// A shyResolver binds only where that is wanted, and else takes back what was bound: a
+// resolver tells the address to everybody, and transport.accept may be meant for a few.
 type shyResolver struct {
 	*deployment.AddressResolver
 	bind func() bool
+
+	mu       sync.Mutex
+	withdrew bool // the resolver has no address of ours
 }
 
 // Bind implements transport.Resolver.
-func (r shyResolver) Bind(ctx context.Context, in deployment.Instance, b deployment.Bind) (deployment.Bound, error) {
+func (r *shyResolver) Bind(ctx context.Context, in deployment.Instance, b deployment.Bind) (deployment.Bound, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.bind() {
+		r.withdrew = false
 		return r.AddressResolver.Bind(ctx, in, b)
 	}
-	return deployment.Bound{Why: "transport.accept is \"list\": the address resolver would tell this machine's address to everybody", TTL: int(uptimePause / time.Second)}, nil
-}
-
-// Unbind implements transport.Resolver.
-func (r shyResolver) Unbind(ctx context.Context) error {
-	if r.bind() {
-		return r.AddressResolver.Unbind(ctx)
+	if !r.withdrew {
+		if err := r.AddressResolver.Unbind(ctx); err != nil && !errors.Is(err, deployment.ErrNotFound) {
+			return deployment.Bound{}, err
+		}
+		r.withdrew = true
 	}
-	return nil
+	return deployment.Bound{Why: "transport.accept is \"list\": the address resolver would tell this machine's address to everybody", TTL: int(uptimePause / time.Second)}, nil
 }
 
 // setupNodes returns the setup nodes that routes of the deployment may be set up by:

@@ -249,6 +249,33 @@ func TestForwardOverHops(t *testing.T) {
 	}
 }
 
+// TestShy: a visor that accepts a few keys tells the address resolver nothing, and takes
+// back what it has told.
+func TestShy(t *testing.T) {
+	d := startDeployment(t, "lab")
+	friend, _ := cipher.GenerateKeyPair()
+	dir, ask := t.TempDir(), startReal(t, in(d))
+	a := startIn(t, dir, in(d))
+	resolves := func() string {
+		at, err := ask.Addresses(t.Context(), api.ServiceQuery{PK: a.pk})
+		if err != nil || len(at) != 1 {
+			t.Fatalf("%+v, %v", at, err)
+		}
+		return at[0].Remote
+	}
+	eventually(t, "the address is told", func() bool { return resolves() == a.addr(t, api.STCPR) })
+	c := a.cfg
+	c.Transport.Accept, c.Transport.Allow = config.AcceptList, []cipher.PubKey{friend}
+	if err := config.Save(filepath.Join(dir, config.FileName), c); err != nil {
+		t.Fatal(err)
+	}
+	r, err := a.Reload(t.Context())
+	if err != nil || !slices.Equal(r.Applied, []string{"transport.accept", "transport.allow"}) || len(r.Restart)+len(r.Failed) != 0 {
+		t.Errorf("reload: %+v, %v", r, err)
+	}
+	eventually(t, "the address is taken back", func() bool { return resolves() == "" })
+}
+
 // TestTwoDeployments: nothing of one deployment is told to the other.
 func TestTwoDeployments(t *testing.T) {
 	one, two := startDeployment(t, "one"), startDeployment(t, "two")

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/skyminer/skywire/controlplane/api"
 	"github.com/skyminer/skywire/controlplane/visor/config"
@@ -77,8 +78,14 @@ func (v *Visor) enforce(c *config.Config) error {
 	if err := n.transports.Apply(settings(c)); err != nil {
 		return fmt.Errorf("transport: %w", err)
 	}
+	if before.Transport.Accept != c.Transport.Accept {
+		n.transports.NetworkChanged(checkWithin) // the address is told, or taken back
+	}
 	return nil
 }
+
+// checkWithin is how long links may take to give a sign of life when they are looked at.
+const checkWithin = 2 * time.Second
 
 // resetPlane takes away links, rules and forwards that the configuration does not list
 // any more, and adds new ones. It returns what did not work.
