@@ -71,6 +71,10 @@ func (v *Visor) writeMetrics(ctx context.Context, w io.Writer) {
 	for _, d := range v.network.dmsg {
 		gauge(w, fmt.Sprintf("skywire_dmsg_relays{network=%q}", v.network.label(d)), float64(len(d.client.Sessions())))
 	}
+	if r := s.Relay; r != nil {
+		gauge(w, "skywire_relay_sessions", float64(r.Sessions))
+		gauge(w, "skywire_relay_streams", float64(r.Streams))
+	}
 	for _, m := range s.Deployments {
 		name := m.Name
 		if name == "" {

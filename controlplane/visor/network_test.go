@@ -438,7 +438,7 @@ func TestOwnRelay(t *testing.T) {
 		return err == nil && len(ls) == 1 && ls[0].State == api.LinkUp
 	})
 	s, err := a.Status(t.Context())
-	if err != nil || s.Relay == nil || s.Relay.PK != pk || s.Relay.PublicAddress != at {
+	if err != nil || s.Relay == nil || s.Relay.PK != pk || s.Relay.PublicAddress != at || s.Relay.Sessions != 2 || s.Relay.Streams == 0 {
 		t.Errorf("status: %+v, %v", s.Relay, err)
 	}
 	rep, err := a.Doctor(t.Context())

@@ -83,5 +83,6 @@ func (r *ownRelay) close() { r.daemon.Close() }
 
 // status says how the relay does.
 func (r *ownRelay) status() *api.OwnRelay {
-	return &api.OwnRelay{PK: r.pk, Listen: r.conf.Listen, PublicAddress: r.conf.PublicAddress}
+	now := r.daemon.Snapshot()
+	return &api.OwnRelay{PK: r.pk, Listen: r.conf.Listen, PublicAddress: r.conf.PublicAddress, Sessions: now.Sessions, Streams: int(now.Streams)}
 }

@@ -78,6 +78,9 @@ func (d *Daemon) HealthAddr() net.Addr {
 	return d.health.Addr()
 }
 
+// Snapshot returns the relay's counters. Safe for concurrent use.
+func (d *Daemon) Snapshot() relay.Snapshot { return d.srv.Snapshot() }
+
 // Close closes the sockets of a Daemon that will not run.
 func (d *Daemon) Close() {
 	_ = d.ln.Close()
