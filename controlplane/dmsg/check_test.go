@@ -10,6 +10,7 @@ import (
 
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
+	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 // A cable can be cut: what is written is lost and nothing comes any more, as after a
@@ -99,5 +100,36 @@ func TestDialWithoutDiscovery(t *testing.T) {
 				t.Errorf("nobody listens: %v", err)
 			}
 		})
+	}
+}
+
+// What is remembered about a peer names a relay that is gone; it is found at a pinned one
+// all the same.
+func TestDialWhereRememberedRelayIsGone(t *testing.T) {
+	common := startRelay(t)
+	b := startClient(t, nil, func(cfg *Config) { cfg.Servers = []*disc.Entry{common.entry()} })
+	l, err := b.Listen(80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, _ := cipher.GenerateKeyPair()
+	dir := disc.NewStatic(disc.NewServer(gone, "127.0.0.1:1", 1, time.Now()))
+	dir.Add(disc.NewClient(b.PubKey(), "", []cipher.PubKey{gone}, time.Now()))
+	a := newTestClient(t, dir, func(cfg *Config) { cfg.Servers = []*disc.Entry{common.entry()} })
+	accepted := make(chan error, 1)
+	go func() {
+		st, err := l.AcceptStream()
+		if err == nil {
+			st.Close()
+		}
+		accepted <- err
+	}()
+	st, err := a.Dial(testCtx(t), proto.Addr{PK: b.PubKey(), Port: 80})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.Close()
+	if err := <-accepted; err != nil {
+		t.Fatal(err)
 	}
 }
