@@ -71,23 +71,36 @@ type attempt struct {
 	err  error // once done is closed; nil if a link is up
 }
 
-// attempt returns the attempt at pk under way, or begins one.
+// attempt returns the attempt at pk under way that tries that type, or begins one. One that
+// is to try all types leaves those to their own attempts that these have begun already.
 func (m *Manager) attempt(pk cipher.PubKey, typ link.Type, asked bool) (*attempt, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if a := m.attempts[pk]; a != nil {
-		return a, nil
+	for _, w := range []want{{pk, typ}, {pk, 0}} {
+		if a := m.attempts[w]; a != nil {
+			return a, nil
+		}
 	}
 	if !m.running {
 		return nil, ErrClosed
 	}
+	var others []*attempt
+	if typ == 0 {
+		others = m.attemptsAt(pk)
+	}
 	a := &attempt{typ: typ, done: make(chan struct{})}
-	m.attempts[pk] = a
+	m.attempts[want{pk, typ}] = a
 	m.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(m.life, attemptTimeout)
 		defer cancel()
 		ways, failed := m.ways(pk, typ, asked)
+		ways = slices.DeleteFunc(ways, func(w way) bool {
+			return slices.ContainsFunc(others, func(o *attempt) bool { return o.typ == w.typ })
+		})
 		failed = append(failed, race(ctx, pk, ways)...)
+		if up, _, _ := m.state(pk, typ); !up {
+			failed = append(failed, await(ctx, others)...)
+		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		up, _ := m.anyUp(pk)
@@ -98,11 +111,37 @@ func (m *Manager) attempt(pk cipher.PubKey, typ link.Type, asked bool) (*attempt
 			a.err = &EnsureError{pk, failed}
 			m.log.Debug().Err(a.err).Msg("attempt failed")
 		}
-		delete(m.attempts, pk)
+		delete(m.attempts, want{pk, typ})
 		m.shout()
 		close(a.done)
 	})
 	return a, nil
+}
+
+// await waits for attempts, and returns what failed.
+func await(ctx context.Context, all []*attempt) (failed []WayError) {
+	for _, a := range all {
+		select {
+		case <-a.done:
+		case <-ctx.Done():
+			return append(failed, WayError{a.typ.String(), context.Cause(ctx)})
+		}
+		var e *EnsureError
+		if errors.As(a.err, &e) {
+			failed = append(failed, e.Ways...)
+		}
+	}
+	return failed
+}
+
+// attemptsAt returns the attempts at pk that are under way. The caller holds m.mu.
+func (m *Manager) attemptsAt(pk cipher.PubKey) (all []*attempt) {
+	for _, typ := range []link.Type{0, link.STCPR, link.SUDPH, link.DMSG} {
+		if a := m.attempts[want{pk, typ}]; a != nil {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // race tries ways at the same time, the relayed ones a little later or when the others have
@@ -221,7 +260,7 @@ func (m *Manager) state(pk cipher.PubKey, typ link.Type) (up, trying bool, news 
 	} else {
 		up = m.isUp(pk, typ)
 	}
-	return up, m.attempts[pk] != nil, m.news
+	return up, len(m.attemptsAt(pk)) > 0, m.news
 }
 
 // relay brings a link over dmsg up.

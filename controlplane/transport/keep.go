@@ -137,12 +137,12 @@ func (m *Manager) tend(now time.Time) (due []want, dead []key, again time.Durati
 			}
 			if s.upgrade.After(now) {
 				later(s.upgrade)
-			} else if m.attempts[w.pk] == nil {
+			} else if len(m.attemptsAt(w.pk)) == 0 {
 				s.upgrades++
 				s.upgrade = time.Time{}
 				due = append(due, w)
 			}
-		case m.attempts[w.pk] != nil:
+		case len(m.attemptsAt(w.pk)) > 0:
 		default:
 			if s.lost.IsZero() {
 				s.lost = now
@@ -167,7 +167,7 @@ func (m *Manager) tend(now time.Time) (due []want, dead []key, again time.Durati
 		}
 	}
 	for k, t := range m.transports {
-		if t.up || m.keeps(k.pk, k.typ) || m.keeps(k.pk, 0) || m.attempts[k.pk] != nil || m.punches[k.pk] != nil {
+		if t.up || m.keeps(k.pk, k.typ) || m.keeps(k.pk, 0) || len(m.attemptsAt(k.pk)) > 0 || m.punches[k.pk] != nil {
 			continue
 		}
 		if at := t.since.Add(forgotten); at.After(now) {

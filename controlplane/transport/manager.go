@@ -47,7 +47,7 @@ type Manager struct {
 	settings   Settings
 	news       chan struct{} // closed, and replaced, whenever something below changes
 	transports map[key]*transport
-	attempts   map[cipher.PubKey]*attempt
+	attempts   map[want]*attempt
 	punches    map[cipher.PubKey]*punch
 	wants      map[want]*wanted
 	suspected  time.Time                   // when the relays were checked because a link died
@@ -80,7 +80,7 @@ func New(cfg Config) (*Manager, error) {
 		cfg: cfg, pk: pk, log: cfg.Log, resolver: net.DefaultResolver,
 		offers: newLimiter(10, 2*time.Second), settles: newLimiter(32, time.Second),
 		news:       make(chan struct{}),
-		transports: map[key]*transport{}, attempts: map[cipher.PubKey]*attempt{},
+		transports: map[key]*transport{}, attempts: map[want]*attempt{},
 		punches: map[cipher.PubKey]*punch{}, wants: map[want]*wanted{},
 		shunned: map[cipher.PubKey]time.Time{},
 	}

@@ -168,7 +168,7 @@ func (m *Manager) upgraded(pk cipher.PubKey) {
 	t := m.transports[key{pk, link.DMSG}]
 	_, asked := m.wants[want{pk, link.DMSG}]
 	drop := direct && t != nil && t.up && t.outbound && !asked && !m.settings.NoUpgrade
-	if drop && m.attempts[pk] == nil {
+	if drop && len(m.attemptsAt(pk)) == 0 {
 		delete(m.transports, t.key)
 	}
 	m.mu.Unlock()
