@@ -41,8 +41,8 @@ type Config struct {
 	Limits  noise.Limits // when keys are renewed
 	// Clock gives handshake timestamps; nil: one that does not outlive the process.
 	Clock *noise.Clock
-	// Mux spreads the flows of every session over all its good routes; SetMux does so
-	// for one. Otherwise the best route is used and the others stand by.
+	// Mux spreads what every session sends over all its good routes; SetMux does so for
+	// one. Otherwise the best route is used and the others stand by.
 	Mux bool
 	// OnRoute, if not nil, hears what becomes of routes, one event at a time and from
 	// the ticker: it must return quickly, and may call the Manager.
@@ -159,7 +159,8 @@ func (m *Manager) SessionClass(pk cipher.PubKey, class uint32) (*Session, bool) 
 	return s, ok
 }
 
-// SetMux spreads the flows to pk over all good routes of a class, or no longer. It is a
+// SetMux spreads what is sent to pk over all good routes of a class, or no longer: streams
+// packet by packet, datagrams by their ports. What pk sends is pk's own choice. It is a
 // property of the session, from the first route to the last, and does nothing where there
 // is none: call it after AddRoute.
 func (m *Manager) SetMux(pk cipher.PubKey, class uint32, on bool) {
