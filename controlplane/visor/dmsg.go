@@ -110,7 +110,8 @@ func newDmsg(opt *Options, spec dmsgSpec) (*dmsgNet, error) {
 func (n *dmsgNet) discover(at string, cfg *dmsg.Config) (err error) {
 	var o disc.HTTPOptions
 	if key, ok := strings.CutPrefix(at, dmsghttp.Scheme+"://"); ok {
-		service, err := proto.ParseAddr(strings.TrimSuffix(key, "/"), dmsghttp.DefaultPort)
+		key, _, _ = strings.Cut(key, "/")
+		service, err := proto.ParseAddr(key, dmsghttp.DefaultPort)
 		if err != nil {
 			return err
 		}

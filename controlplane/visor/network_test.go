@@ -249,6 +249,22 @@ func TestForwardOverHops(t *testing.T) {
 	}
 }
 
+// TestServicesOverDmsg: a deployment whose services are reached by way of its relay alone.
+func TestServicesOverDmsg(t *testing.T) {
+	d := startDeployment(t, "lab")
+	for _, url := range []*string{&d.DmsgDiscovery, &d.TransportDiscovery, &d.AddressResolver, &d.RouteFinder, &d.ServiceDiscovery, &d.UptimeTracker} {
+		*url = fmt.Sprintf("dmsg://%s:80%s", d.ID, (*url)[strings.LastIndex(*url, "/"):])
+	}
+	a, b := startReal(t, in(d)), startReal(t, in(d))
+	a.online(t)
+	b.online(t)
+	a.transport(t, b)
+	healths, err := a.Health(t.Context())
+	if err != nil || len(healths) != 6 || slices.ContainsFunc(healths, func(h api.ServiceHealth) bool { return !h.OK }) {
+		t.Errorf("%+v, %v", healths, err)
+	}
+}
+
 // TestShy: a visor that accepts a few keys tells the address resolver nothing, and takes
 // back what it has told.
 func TestShy(t *testing.T) {
