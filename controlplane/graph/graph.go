@@ -33,7 +33,16 @@ type Graph struct {
 	ids   map[TransportID]int32
 	edges []edge
 	gone  []int32 // edges that nobody uses
-	types []string
+	types []use
+	named map[string]int32 // types, by name
+	spare []int32          // types that nobody uses
+}
+
+// A use is a type and how many edges are of it: types are words of whoever brings
+// edges, so those that no edge has are forgotten.
+type use struct {
+	name  string
+	edges int
 }
 
 // A node is a visor: its key and the edges that end there.
@@ -55,7 +64,7 @@ type edge struct {
 
 // New returns an empty graph.
 func New() *Graph {
-	return &Graph{index: make(map[cipher.PubKey]int32), ids: make(map[TransportID]int32)}
+	return &Graph{index: make(map[cipher.PubKey]int32), ids: make(map[TransportID]int32), named: make(map[string]int32)}
 }
 
 // Set adds e, or replaces the edge of that ID. An edge from a key to itself is
@@ -68,7 +77,7 @@ func (g *Graph) Set(e Edge) {
 	defer g.mu.Unlock()
 	if i, ok := g.ids[e.ID]; ok {
 		old := &g.edges[i]
-		if g.nodes[old.a].pk == e.A && g.nodes[old.b].pk == e.B && g.types[old.typ] == e.Type {
+		if g.nodes[old.a].pk == e.A && g.nodes[old.b].pk == e.B && g.types[old.typ].name == e.Type {
 			old.cost = e.Cost
 			return
 		}
@@ -132,13 +141,32 @@ func (g *Graph) node(pk cipher.PubKey) int32 {
 	return i
 }
 
-// typ returns the index of a type, of which there are a handful. mu is held.
+// typ returns the index of a type, new or old, which one more edge has from now on.
+// mu is held.
 func (g *Graph) typ(name string) int32 {
-	if i := slices.Index(g.types, name); i >= 0 {
-		return int32(i)
+	i, ok := g.named[name]
+	if !ok {
+		if n := len(g.spare); n > 0 {
+			i, g.spare = g.spare[n-1], g.spare[:n-1]
+			g.types[i].name = name
+		} else {
+			i = int32(len(g.types))
+			g.types = append(g.types, use{name: name})
+		}
+		g.named[name] = i
 	}
-	g.types = append(g.types, name)
-	return int32(len(g.types) - 1)
+	g.types[i].edges++
+	return i
+}
+
+// leave forgets a type with its last edge. mu is held.
+func (g *Graph) leave(typ int32) {
+	u := &g.types[typ]
+	if u.edges--; u.edges == 0 {
+		delete(g.named, u.name)
+		u.name = ""
+		g.spare = append(g.spare, typ)
+	}
 }
 
 // remove removes edge i. mu is held.
@@ -147,6 +175,7 @@ func (g *Graph) remove(i int32) {
 	delete(g.ids, e.id)
 	g.edges[i] = edge{}
 	g.gone = append(g.gone, i)
+	g.leave(e.typ)
 	for _, end := range [2]int32{e.a, e.b} {
 		n := &g.nodes[end]
 		at := slices.IndexFunc(n.arcs, func(a arc) bool { return a.edge == i })

@@ -179,3 +179,26 @@ func random(r *rand.Rand, n, m int) *network {
 	}
 	return net
 }
+
+// Types are strangers' words: those of edges that are gone take no memory.
+func TestTypesAreForgotten(t *testing.T) {
+	n := &network{g: New()}
+	n.add(1, 2, 5, "stcpr")
+	for i := range 1000 {
+		n.g.Set(Edge{ID: id(7), A: key(1), B: key(2), Type: fmt.Sprint("type", i), Cost: 1})
+	}
+	if len(n.g.types) > 3 || len(n.g.named) != 2 {
+		t.Errorf("%d types in memory, %d named, for 2 edges", len(n.g.types), len(n.g.named))
+	}
+	q := Query{From: key(1), To: key(2), Types: []string{"type998"}}
+	if got := n.g.Paths(q); len(got) > 0 {
+		t.Errorf("a path of a type that is gone: %v", got)
+	}
+	n.g.Remove(id(7))
+	if q.Types = []string{"", "type999"}; len(n.g.Paths(q)) > 0 {
+		t.Error("a path of a type that is gone")
+	}
+	if q.Types = []string{"stcpr"}; len(n.g.Paths(q)) != 1 {
+		t.Error("no path of a type that is there")
+	}
+}

@@ -95,7 +95,7 @@ func (g *Graph) export(fs []found) []Path {
 		p.Hops = make([]Hop, len(f.steps))
 		for j, st := range f.steps {
 			e := &g.edges[st.edge]
-			p.Hops[j] = Hop{ID: e.id, From: g.nodes[st.from].pk, To: g.nodes[st.to].pk, Type: g.types[e.typ]}
+			p.Hops[j] = Hop{ID: e.id, From: g.nodes[st.from].pk, To: g.nodes[st.to].pk, Type: g.types[e.typ].name}
 			p.Cost += e.cost
 		}
 	}

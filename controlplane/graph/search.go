@@ -55,8 +55,8 @@ func (g *Graph) newSearch(q Query, from, to int32) *search {
 	}
 	if len(q.Types) > 0 {
 		s.types = make([]bool, len(g.types))
-		for i, name := range g.types {
-			s.types[i] = slices.Contains(q.Types, name)
+		for i, u := range g.types {
+			s.types[i] = u.edges > 0 && slices.Contains(q.Types, u.name)
 		}
 	}
 	return s
