@@ -101,9 +101,16 @@ func (s *ServiceDiscovery) Services(ctx context.Context, f Filter) ([]Service, e
 	if f.Quantity > 0 {
 		q.Set("quantity", strconv.Itoa(f.Quantity))
 	}
-	var list []Service
-	err := s.c.do(ctx, request{method: http.MethodGet, base: s.url, path: "/api/services?" + q.Encode(), out: &list, limit: maxList})
-	return list, err
+	limit := int64(maxList)
+	if f.Quantity > 0 {
+		limit = maxReply
+	}
+	l := list[Service]{least: leastService}
+	err := s.c.do(ctx, request{method: http.MethodGet, base: s.url, path: "/api/services?" + q.Encode(), out: &l, limit: limit})
+	if f.Quantity > 0 && len(l.all) > f.Quantity {
+		l.all = l.all[:f.Quantity]
+	}
+	return l.all, err
 }
 
 // Register registers a service of the caller and returns it as the discovery has it,

@@ -114,26 +114,27 @@ func (t *TransportDiscovery) Transport(ctx context.Context, id TransportID) (Sig
 
 // Edge returns the listed transports of pk; none is no error.
 func (t *TransportDiscovery) Edge(ctx context.Context, pk cipher.PubKey) ([]SignedTransport, error) {
-	var list []SignedTransport
-	err := t.c.Ask(ctx, t.url, "/transports/edge:"+pk.String(), &list)
+	l := list[SignedTransport]{least: leastTransport}
+	err := t.c.Ask(ctx, t.url, "/transports/edge:"+pk.String(), &l)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
-	return list, err
+	return l.all, err
 }
 
 // All returns all listed transports and the tag of that answer. With the tag of an
 // earlier answer as since, a list that has not changed comes back as nil with that
 // tag.
-func (t *TransportDiscovery) All(ctx context.Context, since string) (list []SignedTransport, tag string, err error) {
+func (t *TransportDiscovery) All(ctx context.Context, since string) (all []SignedTransport, tag string, err error) {
 	tag = since
 	same := false
-	err = t.c.do(ctx, request{method: http.MethodGet, base: t.url, path: "/all-transports", out: &list, limit: maxList, tag: &tag, notModified: &same})
+	l := list[SignedTransport]{least: leastTransport}
+	err = t.c.do(ctx, request{method: http.MethodGet, base: t.url, path: "/all-transports", out: &l, limit: maxList, tag: &tag, notModified: &same})
 	if err != nil {
 		return nil, since, err
 	}
-	if !same && list == nil {
-		list = []SignedTransport{}
+	if !same && l.all == nil {
+		l.all = []SignedTransport{}
 	}
-	return list, tag, nil
+	return l.all, tag, nil
 }

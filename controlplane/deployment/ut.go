@@ -69,7 +69,7 @@ func (u *UptimeTracker) Uptimes(ctx context.Context, uq UptimeQuery) ([]Uptime, 
 	if len(q) > 0 {
 		path += "?" + q.Encode()
 	}
-	var list []Uptime
-	err := u.c.do(ctx, request{method: http.MethodGet, base: u.url, path: path, out: &list, limit: maxList})
-	return list, err
+	l := list[Uptime]{least: leastUptime}
+	err := u.c.do(ctx, request{method: http.MethodGet, base: u.url, path: path, out: &l, limit: maxList})
+	return l.all, err
 }

@@ -1,0 +1,49 @@
+package deployment
+
+import (
+	"errors"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// A service that answers with a list of nothings is refused before its callers run out
+// of memory.
+func TestListsOfNothing(t *testing.T) {
+	const n = 500_000
+	body := "[" + strings.Repeat("{},", n) + "{}]"
+	url, c := serve(t, answer(http.StatusOK, "", "", body))
+	tpd, sd, ut := NewTransportDiscovery(url, c), NewServiceDiscovery(url, c), NewUptimeTracker(url, c)
+	pk, _ := keys(1)
+	calls := map[string]func() error{
+		"all":      func() error { _, _, err := tpd.All(t.Context(), ""); return err },
+		"edge":     func() error { _, err := tpd.Edge(t.Context(), pk); return err },
+		"services": func() error { _, err := sd.Services(t.Context(), Filter{Type: ServiceVPN}); return err },
+		"uptimes":  func() error { _, err := ut.Uptimes(t.Context(), UptimeQuery{}); return err },
+	}
+	for name, call := range calls {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := call()
+		runtime.ReadMemStats(&after)
+		if !errors.Is(err, ErrAnswer) {
+			t.Errorf("%s: %v, want ErrAnswer", name, err)
+		}
+		// Reading takes some four times the body, as a buffer that grows.
+		if got := after.TotalAlloc - before.TotalAlloc; got > 20*uint64(len(body)) {
+			t.Errorf("%s: %d bytes of memory for an answer of %d", name, got, len(body))
+		}
+	}
+}
+
+// What a quantity is asked for and more comes is cut off.
+func TestServicesQuantity(t *testing.T) {
+	pk, _ := keys(1)
+	one := `{"address":"` + pk.String() + `:5","type":"visor"}`
+	url, c := serve(t, answer(http.StatusOK, "", "", "["+strings.Repeat(one+",", 4)+one+"]"))
+	got, err := NewServiceDiscovery(url, c).Services(t.Context(), Filter{Type: ServiceVisor, Quantity: 2})
+	if err != nil || len(got) != 2 {
+		t.Fatalf("%d services, %v; want 2", len(got), err)
+	}
+}
