@@ -40,7 +40,9 @@ func (v *Visor) AddLink(_ context.Context, spec api.LinkSpec, save bool) error {
 // RemoveLink implements api.Visor.
 func (v *Visor) RemoveLink(_ context.Context, id api.LinkID, save bool) error {
 	missing := notFound("link to", id.PK.String())
-	defer v.wanted.settle(id.PK)
+	if !v.network.wants(id.PK) {
+		defer v.wanted.settle(id.PK)
+	}
 	for _, l := range v.linkList() {
 		if l.PK != id.PK || id.Type != "" && l.Type != id.Type {
 			continue

@@ -131,6 +131,12 @@ func (n *network) hooks(lc *link.Config) {
 	}
 }
 
+// wants says whether the network has, or tries to have, a transport to pk of its own
+// account: then pk stays welcome whatever an operator does with links by hand.
+func (n *network) wants(pk cipher.PubKey) bool {
+	return n.transports != nil && slices.ContainsFunc(n.transports.List(), func(i transport.Info) bool { return i.PK == pk && !i.Inbound })
+}
+
 // onRoute is for session.Config.OnRoute.
 func (n *network) onRoute(info session.RouteInfo, ev session.RouteEvent) {
 	if n.router != nil {
