@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -23,6 +23,8 @@ const (
 	refreshTimeout = 3 * time.Second
 	// maxTransports bounds the list.
 	maxTransports = 1 << 20
+	// maxRounds is how often paths are searched anew because some were forged.
+	maxRounds = 16
 )
 
 // A Lister lists all transports of a deployment, as a *deployment.TransportDiscovery
@@ -53,7 +55,8 @@ type LocalConfig struct {
 type Local struct {
 	cfg LocalConfig
 
-	mu      sync.Mutex // held while the list is fetched: all who come wait for it
+	turn chan struct{} // has a place for who works on what follows, fetching the list included
+
 	graph   *graph.Graph
 	listed  map[graph.TransportID]*listed
 	mine    []graph.TransportID        // those listed that are ours
@@ -80,18 +83,22 @@ func NewLocal(cfg LocalConfig) (*Local, error) {
 	if cfg.Refresh <= 0 {
 		cfg.Refresh = DefaultRefresh
 	}
-	return &Local{cfg: cfg, graph: graph.New(), listed: map[graph.TransportID]*listed{}, own: map[graph.TransportID]bool{}}, nil
+	return &Local{cfg: cfg, turn: make(chan struct{}, 1), graph: graph.New(), listed: map[graph.TransportID]*listed{}, own: map[graph.TransportID]bool{}}, nil
 }
 
 // Paths implements PathFinder. It fails where there is no list yet, or no path.
 func (l *Local) Paths(ctx context.Context, q graph.Query) ([]graph.Path, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("router: the list of transports is not there in time: %w", ctx.Err())
+	}
+	defer func() { <-l.turn }()
 	l.refresh(ctx, l.cfg.Refresh)
-	paths := l.paths(q)
+	paths := l.paths(ctx, q)
 	if len(paths) == 0 {
 		l.refresh(ctx, refreshPause)
-		paths = l.paths(q)
+		paths = l.paths(ctx, q)
 	}
 	switch {
 	case len(paths) > 0:
@@ -102,21 +109,23 @@ func (l *Local) Paths(ctx context.Context, q graph.Query) ([]graph.Path, error) 
 	return nil, fmt.Errorf("%w among %d listed transports", ErrNoPath, len(l.listed))
 }
 
-// paths searches, and again without what turns out to be forged.
-func (l *Local) paths(q graph.Query) []graph.Path {
+// paths searches, and again without what turns out to be forged: a few times, for a
+// discovery that lies may have made up any number of transports.
+func (l *Local) paths(ctx context.Context, q graph.Query) []graph.Path {
 	l.overlay()
-	for {
-		paths := l.graph.Paths(q)
-		clean := true
-		for _, p := range paths {
+	for round := 1; ; round++ {
+		found := l.graph.Paths(q)
+		paths := slices.DeleteFunc(slices.Clone(found), func(p graph.Path) bool {
+			forged := false
 			for _, h := range p.Hops {
 				if !l.genuine(h.ID) {
 					l.graph.Remove(h.ID)
-					clean = false
+					forged = true
 				}
 			}
-		}
-		if clean {
+			return forged
+		})
+		if len(paths) == len(found) || round == maxRounds || ctx.Err() != nil {
 			return paths
 		}
 	}

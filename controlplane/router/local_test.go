@@ -96,6 +96,56 @@ func TestLocalForged(t *testing.T) {
 	}
 }
 
+// TestLocalManyForged: a discovery that has made up a network does not keep anybody
+// busy for long, and is seen through bit by bit.
+func TestLocalManyForged(t *testing.T) {
+	ps := newPeople(t, 4)
+	l := &lister{tag: "a", list: []deployment.SignedTransport{ps.transport(t, 0, 1), ps.transport(t, 1, 2)}}
+	const fakes = 60
+	middle := newPeople(t, fakes)
+	for _, m := range middle {
+		for _, end := range []int{1, 3} {
+			l.list = append(l.list, deployment.SignedTransport{Transport: deployment.NewTransport(m.PubKey(), ps.pk(end), "sudph", "")})
+		}
+	}
+	f := ps.local(t, l, nil)
+	q := graph.Query{From: ps.pk(0), To: ps.pk(3), K: 1}
+	searches := func() (n int) {
+		for _, t := range f.listed {
+			if t.checked {
+				n++
+			}
+		}
+		return n
+	}
+	if got, err := f.Paths(t.Context(), q); !errors.Is(err, ErrNoPath) {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	if n := searches(); n == 0 || n > 3*2*maxRounds {
+		t.Errorf("%d transports were looked at in one call; want some %d", n, 2*2*maxRounds)
+	}
+	for range fakes {
+		_, _ = f.Paths(t.Context(), q)
+	}
+	l.tag, l.list = "b", append(l.list, ps.transport(t, 2, 3))
+	f.asked, f.fetched = time.Time{}, time.Time{}
+	if got, err := f.Paths(t.Context(), q); err != nil || len(got[0].Hops) != 3 {
+		t.Errorf("got %v, %v; want the way over 1 and 2", got, err)
+	}
+}
+
+// TestLocalWaits: who comes while the list is fetched waits no longer than it wants to.
+func TestLocalWaits(t *testing.T) {
+	ps := newPeople(t, 2)
+	f := ps.local(t, &lister{}, nil)
+	f.turn <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := f.Paths(ctx, graph.Query{From: ps.pk(0), To: ps.pk(1)}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestLocalRefresh: the list is fetched when it is old, only where it has changed, and
 // an old one does while the service is down.
 func TestLocalRefresh(t *testing.T) {
