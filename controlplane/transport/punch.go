@@ -179,6 +179,12 @@ func (m *Manager) answer(pk cipher.PubKey) (a *answer, code, text string) {
 		return nil, codeBusy, "too many attempts at once, or no addresses"
 	}
 	m.plane.expect(pk, true)
+	m.mu.Lock()
+	up := m.isUp(pk, link.SUDPH)
+	m.mu.Unlock()
+	if up {
+		m.plane.check(checkWithin) // whoever makes an offer has lost his end of the link
+	}
 	return &answer{p, agent, ours}, "", ""
 }
 
