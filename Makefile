@@ -24,7 +24,7 @@ help: ## print this list
 build: ## build the programs into bin/
 	$(BUILD) -o $(BIN)/ ./cmd/...
 
-demo: build ## move a file from A to C through B by public key (root: in network namespaces; else: on loopback)
+demo: build ## a private network of five visors assembles itself and moves files (root: behind NATs in network namespaces; else: on loopback)
 	@$(GO) run ./bench/demo -bin $(BIN)
 
 test: ## run the unit tests (root: also those that need network namespaces)
@@ -34,7 +34,7 @@ race: ## run the tests of the concurrent packages under the race detector (needs
 	CGO_ENABLED=1 $(GO) test -race $(RACE)
 
 e2e: build ## run whole visors against each other in network namespaces (needs root)
-	$(GO) test -count=1 -tags e2e ./bench/...
+	$(GO) test -count=1 -tags e2e -timeout 15m -parallel 8 ./bench/e2e ./bench/demo
 
 fuzz: ## run every Fuzz function for FUZZTIME (30s) each
 	.ci/fuzz $(FUZZTIME)

@@ -101,10 +101,10 @@ func (p *Program) Wait() error {
 func (p *Program) Stop() error {
 	p.stop()
 	err := p.Wait()
-	if errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, context.Canceled) {
 		return nil // that was us, and it ended well
 	}
-	return err
+	return fmt.Errorf("cluster: %s at %s ended: %w", filepath.Base(p.name), p.Place.Name, err)
 }
 
 // Kill is kill -9, and returns when the process is gone.

@@ -1,5 +1,6 @@
-// Demo shows what Skywire does, in a minute: three visors A–B–C move a file over TCP
-// from A to C, by public key, through B. "make demo" runs it.
+// Demo shows what Skywire does, in a minute: a private network of five visors that
+// assembles itself around one deployment, and moves files over every kind of way
+// there is. "make demo" runs it.
 package main
 
 import (
@@ -13,21 +14,28 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/skyminer/skywire/bench/cluster"
 	"github.com/skyminer/skywire/controlplane/api"
+	"github.com/skyminer/skywire/controlplane/visor/config"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 func main() {
-	bin := flag.String("bin", "bin", "folder with skyvisor and skyctl")
-	size := flag.Int64("mb", 256, "size of the file in MiB")
+	bin := flag.String("bin", "bin", "folder with skyvisor, skyctl, skysvc and skydmsg")
+	size := flag.Int64("mb", 64, "size of the file in MiB")
+	keep := flag.Bool("keep", false, "keep the folder with all logs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout, *bin, *size<<20); err != nil {
+	w, err := newWorld()
+	if err == nil {
+		err = run(ctx, os.Stdout, *bin, *size<<20, w, *keep)
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
 		stop()
 		os.Exit(1)
@@ -41,154 +49,186 @@ type demo struct {
 	dir   string // of this run, removed at its end
 	world *world
 	file  *file
-	rows  []row
-}
 
-// A row is one line of the table at the end.
-type row struct {
-	way  string
-	took time.Duration
-	rtt  string
+	services *cluster.Deployment
+	relay    *cluster.Relay
+	visors   map[string]*cluster.Visor // by name
+	port     int                       // of the last scene
+	rows     []row
 }
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
-func run(ctx context.Context, out io.Writer, bin string, size int64) (err error) {
+// run shows it all in w, which it closes.
+func run(ctx context.Context, out io.Writer, bin string, size int64, w *world, keep bool) (err error) {
 	dir, err := os.MkdirTemp("", "skydemo")
 	if err != nil {
-		return err
+		return errors.Join(err, w.close())
 	}
-	w, err := newWorld()
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(dir))
-	}
-	defer func() { err = errors.Join(err, w.close(), os.RemoveAll(dir)) }()
-	d := &demo{out: out, bin: bin, dir: dir, world: w}
-	d.say("A ───── B ───── C   %s", w.about)
+	d := &demo{out: out, bin: bin, dir: dir, world: w, visors: make(map[string]*cluster.Visor)}
+	defer func() {
+		err = errors.Join(err, d.end(), w.close())
+		if keep {
+			d.say("All logs are in %s", dir)
+			return
+		}
+		err = errors.Join(err, os.RemoveAll(dir))
+	}()
+	d.say("%s", w.about)
 	if d.file, err = newFile(dir, size); err != nil {
 		return err
 	}
-	if err := w.prove(d); err != nil {
+	if err := d.start(ctx); err != nil {
 		return err
 	}
-	for _, typ := range []string{api.SUDPH, api.STCPR} {
-		if err := d.scene(ctx, typ); err != nil {
-			return fmt.Errorf("%s: %w", typ, err)
-		}
+	if err := d.assemble(ctx); err != nil {
+		return err
+	}
+	if err := d.scenes(ctx); err != nil {
+		return err
 	}
 	d.table()
 	return nil
 }
 
-// scene starts three visors, joins them with links of a type, and moves the file.
-func (d *demo) scene(ctx context.Context, typ string) (err error) {
-	d.say("\nLinks over %s", map[string]string{api.SUDPH: "UDP (sudph)", api.STCPR: "TCP (stcpr)"}[typ])
-	var vs [3]*cluster.Visor
-	defer func() {
-		for _, v := range vs {
-			if v != nil {
-				err = errors.Join(err, v.Stop())
+// start starts deployment, relay and visors.
+func (d *demo) start(ctx context.Context) (err error) {
+	w := d.world
+	d.say("\nOne deployment and one relay, then five visors that know nothing but the deployment's address")
+	if d.services, err = cluster.Deploy(ctx, w.services, d.bin, filepath.Join(d.dir, "services"), cluster.NoRelay); err != nil {
+		return err
+	}
+	d.say("  services$ skysvc all")
+	if d.relay, err = cluster.StartRelay(ctx, w.relay, d.bin, filepath.Join(d.dir, "relay"), d.services); err != nil {
+		return err
+	}
+	d.say("  relay$ skydmsg run --discovery %s --public-addr …", d.services.Conf.DmsgDiscovery)
+	d.say("  A…E$ skyctl config gen --deployment %s    (B and C: --public)", d.services.URL)
+	d.say("  A…E$ skyvisor")
+	started := make([]*cluster.Visor, len(names))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, name := range names {
+		g.Go(func() (err error) {
+			edit := func(c *config.Config) { d.edit(name, c) }
+			if started[i], err = cluster.Join(context.WithoutCancel(gctx), w.visors[i], d.bin, filepath.Join(d.dir, name), []string{d.services.URL}, edit); err != nil {
+				return fmt.Errorf("visor %s: %w", name, err)
 			}
-		}
-	}()
-	for i, place := range d.world.places {
-		if vs[i], err = cluster.Start(ctx, place, d.bin, filepath.Join(d.dir, typ, place.Name), nil); err != nil {
-			return err
-		}
+			return nil
+		})
 	}
-	a, b, c := vs[0], vs[1], vs[2]
-	names := strings.NewReplacer(a.PK.String(), "$A", b.PK.String(), "$B", c.PK.String(), "$C")
-	ctl := func(v *cluster.Visor, args ...string) (string, error) {
-		d.say("  %s$ skyctl %s", v.Place.Name, names.Replace(strings.Join(args, " ")))
-		return v.Ctl(ctx, args...)
-	}
-	for i, v := range []*cluster.Visor{a, c} {
-		addr, err := b.Addr(ctx, typ, d.world.middle[i])
-		if err != nil {
-			return err
-		}
-		if _, err := ctl(v, "link", "add", "--type", typ, b.PK.String(), addr); err != nil {
-			return err
+	err = g.Wait()
+	for i, v := range started {
+		if v != nil {
+			d.visors[names[i]] = v
 		}
 	}
-	hop := func(pk cipher.PubKey, label uint32) string { return api.Hop{Link: pk, Label: label}.String() }
-	r, err := open(c.Place, d.dir)
-	if err != nil {
-		return err
-	}
-	defer r.Close() // the demo is over
-	local, err := a.Place.Free("127.0.0.1")
-	if err != nil {
-		return err
-	}
-	steps := []struct {
-		at   *cluster.Visor
-		args []string
-	}{
-		{b, []string{"route", "add-rule", "--in", hop(a.PK, 17), "--out", hop(c.PK, 34)}},
-		{b, []string{"route", "add-rule", "--in", hop(c.PK, 33), "--out", hop(a.PK, 18)}},
-		{a, []string{"route", "add-rule", "--peer", c.PK.String(), "--out", hop(b.PK, 17), "--in", hop(b.PK, 18)}},
-		{c, []string{"route", "add-rule", "--peer", a.PK.String(), "--out", hop(b.PK, 33), "--in", hop(b.PK, 34)}},
-		{c, []string{"forward", "add", "--expose", r.Addr().String(), "--port", "80", "--allow", a.PK.String()}},
-		{a, []string{"forward", "add", "--reach", api.Peer(c.PK, 80), "--local", local}},
-	}
-	for _, s := range steps {
-		if _, err := ctl(s.at, s.args...); err != nil {
-			return err
-		}
-	}
-	out, err := ctl(a, "ping", "--count", "5", "--interval", "50ms", c.PK.String())
-	if err != nil {
-		return err
-	}
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	d.say("    %s", lines[len(lines)-1])
-	took, err := d.file.send(a.Place, local, r)
-	if err != nil {
-		return err
-	}
-	if err := d.file.check(r); err != nil {
-		return err
-	}
-	d.say("  %d MiB from A to C in %.2f s; SHA-256 %x… is the same at both ends", d.file.size>>20, took.Seconds(), d.file.sum[:8])
-	if err := d.passedB(ctx, b, a.PK); err != nil {
-		return err
-	}
-	rtt := lines[len(lines)-1]
-	if i := strings.Index(rtt, "min "); i >= 0 {
-		rtt, _, _ = strings.Cut(rtt[i+4:], ",")
-	}
-	d.rows = append(d.rows, row{"A–B–C over " + typ, took, rtt})
-	return nil
+	return err
 }
 
-// passedB makes sure that the file went through B.
-func (d *demo) passedB(ctx context.Context, b *cluster.Visor, from cipher.PubKey) error {
-	routes, err := b.Routes(ctx)
-	if err != nil {
-		return err
+// edit is what the demo changes in a configuration.
+func (d *demo) edit(name string, c *config.Config) {
+	c.Transport.Public = name == "B" || name == "C"
+	if d.world.roam == nil && name == "E" {
+		// Without NATs, E is one who keeps his address to himself.
+		c.Transport.Accept = config.AcceptList
+		c.ListenTCP = ""
 	}
-	for _, r := range routes {
-		if r.Kind == api.RouteForward && r.In.Link == from {
-			if r.Bytes < uint64(d.file.size) {
-				return fmt.Errorf("visor B forwarded only %d of %d bytes: the file went another way", r.Bytes, d.file.size)
+}
+
+// end stops whatever runs.
+func (d *demo) end() error {
+	var errs []error
+	for _, v := range d.visors {
+		errs = append(errs, v.Stop())
+	}
+	if d.services != nil {
+		errs = append(errs, d.services.Stop())
+	}
+	if d.relay != nil { // the last, for it waits for its clients
+		errs = append(errs, d.relay.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// assembleTimeout is how long the visors may take to find each other.
+const assembleTimeout = 30 * time.Second
+
+// assemble waits until each visor has transports to two others that others may use.
+func (d *demo) assemble(ctx context.Context) error {
+	start := time.Now()
+	for {
+		short := ""
+		types := make(map[string]int)
+		for _, name := range names {
+			all, err := d.visors[name].Transports(ctx)
+			if err != nil {
+				return err
 			}
-			d.say("  B forwarded %d packets of it, and could read none: A and C have keys that B has not", r.Packets)
+			n := 0
+			for _, t := range all {
+				if t.State != api.LinkUp || len(t.Registered) == 0 {
+					continue
+				}
+				n++
+				if d.name(t.PK) > name {
+					types[t.Type]++ // each once
+				}
+			}
+			if n < 2 {
+				short = name
+			}
+		}
+		if short == "" {
+			d.say("  After %.1f s they have made %d transports by themselves: %s", time.Since(start).Seconds(), sum(types), describe(types))
 			return nil
 		}
+		if time.Since(start) > assembleTimeout {
+			return fmt.Errorf("visor %s has not found two others within %v:\n%s", short, assembleTimeout, d.visors[short].Log())
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond): // polled: it does not tell
+		}
 	}
-	return errors.New("visor B has no rule for what A sends")
 }
 
-// table prints the figures.
-func (d *demo) table() {
-	d.say("")
-	w := tabwriter.NewWriter(d.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "WAY\tGOODPUT\tROUND TRIP (BEST)")
-	for _, r := range d.rows {
-		fmt.Fprintf(w, "%s\t%.2f Gbit/s\t%s\n", r.way, float64(d.file.size)*8/r.took.Seconds()/1e9, r.rtt)
+// describe writes numbers of transports by type.
+func describe(types map[string]int) string {
+	var parts []string
+	for _, t := range []struct{ typ, what string }{
+		{api.STCPR, "direct over TCP"}, {api.SUDPH, "hole-punched over UDP"}, {api.DMSG, "by way of the relay"},
+	} {
+		if n := types[t.typ]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s (%s)", n, t.what, t.typ))
+		}
 	}
-	w.Flush()
-	d.say("One TCP connection through port forwarding, encrypted from hop to hop and from end to end;")
-	d.say("three visors and both programs share this machine's processors.")
+	return strings.Join(parts, ", ")
+}
+
+func sum(m map[string]int) (n int) {
+	for _, x := range m {
+		n += x
+	}
+	return n
+}
+
+// name returns the name of the visor with a key.
+func (d *demo) name(pk cipher.PubKey) string {
+	for name, v := range d.visors {
+		if v.PK == pk {
+			return name
+		}
+	}
+	return pk.String()
+}
+
+// ctl runs skyctl on a visor, and shows it, with names for keys.
+func (d *demo) ctl(ctx context.Context, at string, args ...string) (string, error) {
+	shown := strings.Join(args, " ")
+	for name, v := range d.visors {
+		shown = strings.ReplaceAll(shown, v.PK.String(), "$"+name)
+	}
+	d.say("  %s$ skyctl %s", at, shown)
+	return d.visors[at].Ctl(ctx, args...)
 }

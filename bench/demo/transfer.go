@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/skyminer/skywire/bench/cluster"
@@ -32,64 +33,133 @@ func newFile(dir string, size int64) (*file, error) {
 	return &file{f.Name(), size, [sha256.Size]byte(h.Sum(nil))}, errors.Join(err, f.Close())
 }
 
-// A receiver is the TCP service at C: it stores what comes and says so.
+// echoes is how many bytes go there and back before a file.
+const echoes = 5
+
+// A receiver is a TCP service: it sends the first bytes back, stores what comes then, and
+// confirms it.
 type receiver struct {
 	net.Listener
 	path string
+
+	received atomic.Int64 // bytes of the file
+	gap      time.Duration
 }
 
 // open opens the service at a place.
 func open(at cluster.Place, dir string) (*receiver, error) {
 	ln, err := at.Open("127.0.0.1:0")
-	return &receiver{ln, filepath.Join(dir, "received")}, err
+	return &receiver{Listener: ln, path: filepath.Join(dir, "received")}, err
 }
 
-// receive takes one file and confirms it with a byte.
+// receive takes one file. gap is how long nothing came at the most.
 func (r *receiver) receive() error {
 	conn, err := r.Accept()
 	if err != nil {
 		return err
 	}
 	defer conn.Close() // the confirmation is the end
+	b := make([]byte, 1)
+	for range echoes {
+		if _, err := io.ReadFull(conn, b); err != nil {
+			return err
+		}
+		if _, err := conn.Write(b); err != nil {
+			return err
+		}
+	}
 	f, err := os.Create(r.path)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, conn)
+	_, err = io.Copy(io.MultiWriter(f, &progress{r: r}), conn)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	_, err = conn.Write([]byte{1})
+	_, err = conn.Write(b)
 	return err
 }
 
-// send moves the file from a place to the receiver behind addr there, and returns
-// how long it took until the receiver had it all.
-func (f *file) send(from cluster.Place, addr string, to *receiver) (time.Duration, error) {
+// progress notes when something arrives.
+type progress struct {
+	r    *receiver
+	last time.Time
+}
+
+// Write implements io.Writer.
+func (p *progress) Write(b []byte) (int, error) {
+	now := time.Now()
+	if !p.last.IsZero() {
+		p.r.gap = max(p.r.gap, now.Sub(p.last))
+	}
+	p.last = now
+	p.r.received.Add(int64(len(b)))
+	return len(b), nil
+}
+
+// A result is how a file went.
+type result struct {
+	took time.Duration // until the receiver had it all
+	rtt  time.Duration // of the best of the echoes, on the same connection
+	gap  time.Duration // how long nothing arrived at the most
+}
+
+// send moves the file from a place to the receiver behind addr there.
+func (f *file) send(from cluster.Place, addr string, to *receiver) (result, error) {
 	received := make(chan error, 1)
 	go func() { received <- to.receive() }()
+	res, err := f.write(from, addr)
+	if err != nil {
+		to.Close() // whatever it waits for
+		return res, errors.Join(fmt.Errorf("send: %w", err), ignoreClosed(<-received))
+	}
+	err = <-received
+	res.gap = to.gap
+	return res, err
+}
+
+// ignoreClosed is nil where a listener was closed by us.
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// write is the sender's part.
+func (f *file) write(from cluster.Place, addr string) (res result, err error) {
 	in, err := os.Open(f.path)
 	if err != nil {
-		return 0, err
+		return res, err
 	}
 	defer in.Close() // only read
-	start := time.Now()
 	conn, err := from.Dial(addr)
 	if err != nil {
-		return 0, err
+		return res, err
 	}
 	defer conn.Close() // all is confirmed by then
+	b := make([]byte, 1)
+	for range echoes {
+		start := time.Now()
+		if _, err := conn.Write(b); err != nil {
+			return res, err
+		}
+		if _, err := io.ReadFull(conn, b); err != nil {
+			return res, err
+		}
+		if took := time.Since(start); res.rtt == 0 || took < res.rtt {
+			res.rtt = took
+		}
+	}
+	start := time.Now()
 	if _, err = io.Copy(conn, in); err == nil {
 		err = conn.(*net.TCPConn).CloseWrite()
 	}
 	if err == nil {
-		_, err = io.ReadFull(conn, make([]byte, 1))
+		_, err = io.ReadFull(conn, b)
 	}
-	took := time.Since(start)
-	if err != nil {
-		return 0, fmt.Errorf("send: %w", err)
-	}
-	return took, <-received
+	res.took = time.Since(start)
+	return res, err
 }
 
 // check compares what arrived.

@@ -21,7 +21,7 @@ func TestTransfer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if _, err := f.send(here, r.Addr().String(), r); err != nil {
+	if res, err := f.send(here, r.Addr().String(), r); err != nil || res.took == 0 || res.rtt == 0 || res.gap == 0 {
 		t.Fatal(err)
 	}
 	if err := f.check(r); err != nil {

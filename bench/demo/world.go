@@ -1,29 +1,30 @@
 package main
 
-import (
-	"net/netip"
+import "github.com/skyminer/skywire/bench/cluster"
 
-	"github.com/skyminer/skywire/bench/cluster"
-)
+// names are those of the five visors.
+var names = [5]string{"A", "B", "C", "D", "E"}
 
-// A world has three places in a row.
+// A world is where the demo takes place.
 type world struct {
-	about  string
-	places [3]cluster.Place
-	middle [2]netip.Addr // B's address, as A and as C see it
-	prove  func(d *demo) error
-	close  func() error
+	about           string // for whoever watches
+	services, relay cluster.Place
+	visors          [5]cluster.Place
+	// roam takes E to a network where no hole can be punched; nil: there are no NATs.
+	roam  func() error
+	close func() error
 }
 
 // loopback returns a world on this machine's loopback interface; why says what is
 // missing for more.
 func loopback(why string) *world {
-	l := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	return &world{
-		about:  "all on the loopback interface: " + why,
-		places: [3]cluster.Place{cluster.Loopback("A"), cluster.Loopback("B"), cluster.Loopback("C")},
-		middle: [2]netip.Addr{l, l},
-		prove:  func(*demo) error { return nil },
-		close:  func() error { return nil },
+	w := &world{
+		about:    "Everything shares the loopback interface of this machine. " + why,
+		services: cluster.Loopback("services"), relay: cluster.Loopback("relay"),
+		close: func() error { return nil },
 	}
+	for i, name := range names {
+		w.visors[i] = cluster.Loopback(name)
+	}
+	return w
 }

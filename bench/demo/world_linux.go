@@ -2,9 +2,8 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"net"
 	"os"
+	"os/exec"
 
 	"github.com/rs/zerolog"
 
@@ -12,30 +11,72 @@ import (
 	"github.com/skyminer/skywire/bench/topo"
 )
 
-// newWorld returns three network namespaces in a row or, without root, the loopback
-// interface.
+// drawing is the world in namespaces.
+const drawing = `
+    services   relay     A     B     C
+        └────────┴───────┼─────┴─────┘
+                     Internet
+                 ┌───────┴───────┐
+                NAT             NAT
+                 D               E
+
+Nine machines, each in a network namespace of its own. Nobody reaches D or E from outside.`
+
+// newWorld returns an Internet in network namespaces or, where that is not to be had, the
+// loopback interface.
 func newWorld() (*world, error) {
+	const missing = "What is missing: NATs, and holes punched through them. "
 	if os.Geteuid() != 0 {
-		return loopback("as root, each visor would have a network namespace of its own, and A could not reach C but through B"), nil
+		return loopback(missing + "As root, every visor has a network namespace of its own, two of them behind NATs."), nil
 	}
-	chain, err := topo.Chain(zerolog.Nop(), 3)
+	if !hasNFT() {
+		return loopback(missing + "With nft (Debian package nftables) there are NATs, and network namespaces for all visors."), nil
+	}
+	n, err := topo.New(zerolog.Nop())
 	if err != nil {
 		return nil, err
 	}
-	w := &world{about: "three network namespaces; no packet of A reaches C but through visor B", close: chain.Close}
-	for i, ns := range chain.NS {
-		w.places[i] = cluster.In(ns, string(rune('A'+i)))
+	w, err := internet(n)
+	if err != nil {
+		return nil, errors.Join(err, n.Close())
 	}
-	w.middle[0] = chain.Links[0].B.IPv4.Addr()
-	w.middle[1] = chain.Links[1].A.IPv4.Addr()
-	w.prove = func(d *demo) error {
-		c := net.JoinHostPort(chain.Links[1].B.IPv4.Addr().String(), "7777")
-		conn, err := w.places[0].Dial(c)
-		if err == nil {
-			return errors.Join(fmt.Errorf("place A reaches %s without any visor", c), conn.Close())
+	return w, nil
+}
+
+// hasNFT says whether NATs can be made.
+func hasNFT() bool {
+	_, err := exec.LookPath("nft")
+	return err == nil
+}
+
+// internet fills n with the hosts of the drawing.
+func internet(n *topo.Net) (*world, error) {
+	in, err := n.Internet(false)
+	if err != nil {
+		return nil, err
+	}
+	w := &world{about: drawing, close: n.Close}
+	kinds := map[string]topo.NAT{"D": topo.PortRestricted, "E": topo.AddressRestricted}
+	host := func(name string) (*topo.Host, cluster.Place, error) {
+		h, err := in.Host(name, kinds[name], topo.Wire{})
+		if err != nil {
+			return nil, cluster.Place{}, err
 		}
-		d.say("  A cannot reach C by itself: %v", err)
-		return nil
+		return h, cluster.At(h, name), nil
+	}
+	if _, w.services, err = host("services"); err != nil {
+		return nil, err
+	}
+	if _, w.relay, err = host("relay"); err != nil {
+		return nil, err
+	}
+	for i, name := range names {
+		h, place, err := host(name)
+		if err != nil {
+			return nil, err
+		}
+		w.visors[i] = place
+		w.roam = func() error { return h.Move(topo.Symmetric) } // the last one's stays
 	}
 	return w, nil
 }

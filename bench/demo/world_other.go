@@ -4,5 +4,5 @@ package main
 
 // newWorld returns the loopback interface: only Linux has network namespaces.
 func newWorld() (*world, error) {
-	return loopback("on Linux, as root, each visor would have a network namespace of its own"), nil
+	return loopback("What is missing: NATs, and holes punched through them. They take Linux, where network namespaces are."), nil
 }

@@ -73,8 +73,9 @@ type rig struct {
 // A node is a visor in a namespace.
 type node struct {
 	*cluster.Visor
-	rig *rig
-	ns  *topo.Namespace
+	rig  *rig
+	ns   *topo.Namespace
+	host *topo.Host // in a world
 }
 
 // newRig takes over a network, and ends everything with the test, which may take
