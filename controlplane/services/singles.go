@@ -99,7 +99,7 @@ func newUT(p parts) (httpd.Service, error) {
 		o.Geo = p.geo
 	}
 	if p.free {
-		o.KeyRate = 0
+		o.KeyRate, o.NewRate = 0, 0
 	}
 	return uptimetracker.New(p.st, o)
 }

@@ -17,8 +17,10 @@ import (
 const Prefix = "nonce/"
 
 const (
-	// ttl is how long a nonce is kept after it was used.
-	ttl = 24 * time.Hour
+	// ttl is how long a nonce is kept after it was used: longer than what was used could
+	// be fresh, and not much, for anybody can make keys, and each that signs something
+	// takes a place in the store. Who comes back later asks for the next nonce.
+	ttl = 10 * time.Minute
 	// fresh is how long one that was only asked for is good.
 	fresh = time.Minute
 )

@@ -57,16 +57,25 @@ func (c *call) route() error {
 		httpd.Refuse(c.RequestCtx, http.StatusGone, "gone", "this form of the update is gone; use /v4/update")
 		return nil
 	case path == "/uptimes" && asks:
-		return c.uptimes()
+		return c.placed(c.uptimes)
 	case strings.HasPrefix(path, "/uptime/") && asks:
-		return c.uptime(path[len("/uptime/"):])
+		return c.placed(func() error { return c.uptime(path[len("/uptime/"):]) })
 	case path == "/visors" && asks:
-		return c.visors()
+		return c.placed(c.visors)
 	case strings.HasPrefix(path, "/security/nonces/") && asks:
 		c.s.o.Verifier.ServeNonce(c.RequestCtx, path[len("/security/nonces/"):])
 		return nil
 	}
 	return deployment.ErrNotFound.With("no such path")
+}
+
+// placed runs f, which makes a list, in one of the places for that.
+func (c *call) placed(f func() error) error {
+	if err := c.s.enter(); err != nil {
+		return err
+	}
+	defer func() { <-c.s.places }()
+	return f()
 }
 
 func (c *call) arg(name string) string { return string(c.QueryArgs().Peek(name)) }
@@ -86,7 +95,7 @@ func (c *call) update() error {
 			return deployment.ErrBadRequest.With("started is no number of seconds")
 		}
 	}
-	if err := c.s.update(context.Background(), pk, c.caller.Addr, in, strings.ToValidUTF8(version, "")); err != nil {
+	if err := c.s.update(context.Background(), pk, c.caller, in, strings.ToValidUTF8(version, "")); err != nil {
 		return err
 	}
 	httpd.Raw(c.RequestCtx, http.StatusOK, []byte("{}"))

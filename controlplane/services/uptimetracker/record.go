@@ -60,6 +60,14 @@ func (r *record) mark(now time.Time) bool {
 	return true
 }
 
+// slots returns in how many slots of the month the visor was up.
+func (r *record) slots() (n int) {
+	for _, d := range r.Days {
+		n += int(d)
+	}
+	return n
+}
+
 // slotOf returns the number of the slot that a time is in. Days begin with a slot.
 func slotOf(unix int64) int64 { return unix / int64(slot/time.Second) }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -38,6 +39,12 @@ type Options struct {
 	Verifier *httpauth.Verifier
 	Geo      Locator       // nil: the map stays empty
 	Keep     time.Duration // how long the record of a month is kept after its last change
+	// MaxVisors is how many visors there can be in a month. NewRate and NewBurst limit
+	// those that one source (an IPv4 address, an IPv6 /64 or a key over dmsg) brings that
+	// were not there before, per second; 0: no limit.
+	MaxVisors int
+	NewRate   float64
+	NewBurst  int
 	// Fresh is how old the lists that are given out may be.
 	Fresh time.Duration
 	// KeyRate and KeyBurst limit the updates of one key, per second; 0: no limit.
@@ -49,7 +56,7 @@ type Options struct {
 
 // DefaultOptions returns what suits a public network; it lacks a Verifier.
 func DefaultOptions() Options {
-	return Options{Keep: 2 * 365 * 24 * time.Hour, Fresh: 30 * time.Second, KeyRate: 0.1, KeyBurst: 20, Now: time.Now, Log: zerolog.Nop()}
+	return Options{Keep: 2 * 365 * 24 * time.Hour, Fresh: 30 * time.Second, MaxVisors: 200_000, NewRate: 0.1, NewBurst: 1000, KeyRate: 0.1, KeyBurst: 20, Now: time.Now, Log: zerolog.Nop()}
 }
 
 // Validate reports every fault of o.
@@ -60,6 +67,9 @@ func (o Options) Validate() error {
 	}
 	if o.Keep < 32*24*time.Hour || o.Keep > store.MaxTTL {
 		errs = append(errs, fmt.Errorf("records are kept for %v; want a month to %v", o.Keep, store.MaxTTL))
+	}
+	if o.MaxVisors < 1 {
+		errs = append(errs, fmt.Errorf("room for %d visors", o.MaxVisors))
 	}
 	if o.Now == nil {
 		errs = append(errs, errors.New("no clock"))
@@ -76,6 +86,9 @@ type Service struct {
 	o    Options
 	st   store.Store
 	keys *httpd.Limiter // updates, by key
+	news *httpd.Limiter // of visors that were not there before, by source
+	// places are those of lists that are being made: one of a year takes seconds.
+	places chan struct{}
 
 	mu     sync.Mutex
 	months map[month]*list
@@ -91,7 +104,12 @@ func New(st store.Store, o Options) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	return &Service{o: o, st: st, keys: httpd.NewLimiter(o.KeyRate, o.KeyBurst, o.Now()), months: make(map[month]*list)}, nil
+	now := o.Now()
+	return &Service{
+		o: o, st: st, months: make(map[month]*list),
+		keys: httpd.NewLimiter(o.KeyRate, o.KeyBurst, now), news: httpd.NewLimiter(o.NewRate, o.NewBurst, now),
+		places: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+	}, nil
 }
 
 // Run implements httpd.Service.
@@ -104,8 +122,16 @@ func (s *Service) Run(ctx context.Context, ready func()) error {
 // updateTries is how often an update that met another one begins again.
 const updateTries = 4
 
-// update notes that pk, at from (not valid: over dmsg), is up.
-func (s *Service) update(ctx context.Context, pk cipher.PubKey, from netip.Addr, in deployment.Instance, version string) error {
+// Anybody can make keys and say once that they are up. So a record is kept for years
+// only when its visor has been up for enough slots, an hour; before, for as long as brief.
+const (
+	enough = 12
+	brief  = 48 * time.Hour
+)
+
+// update notes that pk, which calls from there, is up.
+func (s *Service) update(ctx context.Context, pk cipher.PubKey, caller httpd.Caller, in deployment.Instance, version string) error {
+	from := caller.Addr // not valid: over dmsg
 	now := s.o.Now()
 	if !s.keys.Allow(httpd.Source(pk), now) {
 		return deployment.ErrRate
@@ -121,6 +147,10 @@ func (s *Service) update(ctx context.Context, pk cipher.PubKey, from netip.Addr,
 			}
 		case !errors.Is(err, store.ErrNotFound):
 			return err
+		case try == 1:
+			if err := s.admit(ctx, caller, now); err != nil {
+				return err
+			}
 		}
 		held := r.Seat
 		if !r.isOn(now) {
@@ -144,7 +174,11 @@ func (s *Service) update(ctx context.Context, pk cipher.PubKey, from netip.Addr,
 		if err != nil {
 			return err
 		}
-		_, err = s.st.Put(ctx, key, b, s.o.Keep, store.IfVersion(it.Version))
+		keep := s.o.Keep
+		if r.slots() < enough {
+			keep = brief
+		}
+		_, err = s.st.Put(ctx, key, b, keep, store.IfVersion(it.Version))
 		if err == nil || !errors.Is(err, store.ErrConflict) {
 			return err
 		}
@@ -153,6 +187,39 @@ func (s *Service) update(ctx context.Context, pk cipher.PubKey, from netip.Addr,
 		}
 	}
 }
+
+// admit says whether there may be one more visor in the present month, and counts it.
+func (s *Service) admit(ctx context.Context, caller httpd.Caller, now time.Time) error {
+	if !s.news.Allow(caller.Source(), now) {
+		return deployment.ErrRate
+	}
+	if _, err := s.load(ctx, monthOf(now)); err != nil {
+		return err
+	}
+	l := s.list(monthOf(now))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.records)+l.added >= s.o.MaxVisors {
+		return deployment.ErrUnavailable.With("no room for more visors, try again later")
+	}
+	l.added++
+	return nil
+}
+
+// enter takes a place to make a list, which the caller gives back.
+func (s *Service) enter() error {
+	late := time.NewTimer(placeWait)
+	defer late.Stop()
+	select {
+	case s.places <- struct{}{}:
+		return nil
+	case <-late.C:
+		return deployment.ErrUnavailable.With("too many ask for lists at the moment, try again later")
+	}
+}
+
+// placeWait is how long who asks for a list may wait for a place.
+const placeWait = 3 * time.Second
 
 // WriteMetrics implements httpd.MetricsWriter.
 func (s *Service) WriteMetrics(w io.Writer) {

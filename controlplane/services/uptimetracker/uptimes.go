@@ -23,21 +23,13 @@ type list struct {
 	mu      sync.Mutex // held while it is read
 	read    time.Time  // zero: never
 	records map[cipher.PubKey]*record
+	added   int // records that were made since
 }
 
 // load returns the records of a month, up to Fresh old, or older while the store is
 // gone. They are shared: read only.
 func (s *Service) load(ctx context.Context, m month) (map[cipher.PubKey]*record, error) {
-	s.mu.Lock()
-	l := s.months[m]
-	if l == nil {
-		if len(s.months) >= maxMonths+1 {
-			clear(s.months)
-		}
-		l = &list{}
-		s.months[m] = l
-	}
-	s.mu.Unlock()
+	l := s.list(m)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := s.o.Now()
@@ -61,8 +53,31 @@ func (s *Service) load(ctx context.Context, m month) (map[cipher.PubKey]*record,
 			records[pk] = r
 		}
 	}
-	l.read, l.records = now, records
+	l.read, l.records, l.added = now, records, 0
 	return records, nil
+}
+
+// list returns the list of a month. Of other months some are forgotten, never the
+// present one: who asks for the past must not have that read anew.
+func (s *Service) list(m month) *list {
+	now := monthOf(s.o.Now())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.months[m]
+	if l != nil {
+		return l
+	}
+	for old := range s.months {
+		if len(s.months) <= maxMonths {
+			break
+		}
+		if old != now {
+			delete(s.months, old)
+		}
+	}
+	l = &list{}
+	s.months[m] = l
+	return l
 }
 
 // A query is what GET /uptimes asks for.
