@@ -83,10 +83,11 @@ func (o Options) Validate() error {
 // A Service is an uptime tracker over a store. All methods may be called
 // concurrently.
 type Service struct {
-	o    Options
-	st   store.Store
-	keys *httpd.Limiter // updates, by key
-	news *httpd.Limiter // of visors that were not there before, by source
+	o      Options
+	st     store.Store
+	keys   *httpd.Limiter // updates, by key
+	news   *httpd.Limiter // of visors that were not there before, by source
+	census census
 	// places are those of lists that are being made: one of a year takes seconds.
 	places chan struct{}
 
@@ -188,21 +189,39 @@ func (s *Service) update(ctx context.Context, pk cipher.PubKey, caller httpd.Cal
 	}
 }
 
+// A census is how many visors there are in a month.
+type census struct {
+	mu    sync.Mutex // held while they are counted
+	month month
+	at    time.Time // when they were; since then n is kept by adding
+	n     int
+}
+
+// recount is how old a census gets: other instances add visors too.
+const recount = time.Minute
+
 // admit says whether there may be one more visor in the present month, and counts it.
 func (s *Service) admit(ctx context.Context, caller httpd.Caller, now time.Time) error {
 	if !s.news.Allow(caller.Source(), now) {
 		return deployment.ErrRate
 	}
-	if _, err := s.load(ctx, monthOf(now)); err != nil {
-		return err
+	c := &s.census
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m := monthOf(now); c.month != m || now.Sub(c.at) >= recount {
+		n := 0
+		for _, err := range store.All(ctx, s.st, prefixOf(m)) {
+			if err != nil {
+				return err
+			}
+			n++
+		}
+		c.month, c.at, c.n = m, now, n
 	}
-	l := s.list(monthOf(now))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.records)+l.added >= s.o.MaxVisors {
+	if c.n >= s.o.MaxVisors {
 		return deployment.ErrUnavailable.With("no room for more visors, try again later")
 	}
-	l.added++
+	c.n++
 	return nil
 }
 

@@ -23,7 +23,6 @@ type list struct {
 	mu      sync.Mutex // held while it is read
 	read    time.Time  // zero: never
 	records map[cipher.PubKey]*record
-	added   int // records that were made since
 }
 
 // load returns the records of a month, up to Fresh old, or older while the store is
@@ -53,7 +52,7 @@ func (s *Service) load(ctx context.Context, m month) (map[cipher.PubKey]*record,
 			records[pk] = r
 		}
 	}
-	l.read, l.records, l.added = now, records, 0
+	l.read, l.records = now, records
 	return records, nil
 }
 
