@@ -40,12 +40,21 @@ var (
 	// ErrUnavailable says that the store cannot be reached or cannot serve at the
 	// moment. It heals by itself: try again later. A write that fails so may have
 	// happened all the same; a conditional one can be repeated safely.
-	ErrUnavailable = errors.New("store: not available")
+	ErrUnavailable error = away("store: not available")
 	// ErrClosed is returned by every call after Close.
-	ErrClosed = errors.New("store: closed")
+	ErrClosed error = away("store: closed")
 	// ErrInvalid says that an argument breaks one of the limits above.
 	ErrInvalid = errors.New("store: invalid argument")
 )
+
+// away is an error that says that the store does not serve at the moment. Its method is
+// for those who must know that much without knowing of stores.
+type away string
+
+func (e away) Error() string { return string(e) }
+
+// Unavailable marks the error.
+func (away) Unavailable() {}
 
 // An Item is a value and what is known of it. Its memory is the caller's.
 type Item struct {

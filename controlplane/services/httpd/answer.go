@@ -10,7 +10,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
-	"github.com/skyminer/skywire/controlplane/store"
 )
 
 // Words for the code of a refusal that every service may give; clients branch on
@@ -57,13 +56,21 @@ func Raw(rc *fasthttp.RequestCtx, status int, body []byte) {
 	rc.Response.SetBodyRaw(body)
 }
 
+// An unavailable error is one of a store that does not serve at the moment. Stores are
+// not imported: a relay, which uses this package, would carry their code.
+type unavailable interface {
+	error
+	Unavailable()
+}
+
 // Fail answers with what err says: a *deployment.Error as it stands, a store that is
 // gone as 503. Anything else is told to the log, not to strangers.
 func Fail(rc *fasthttp.RequestCtx, err error, log zerolog.Logger) {
 	var e *deployment.Error
+	var away unavailable
 	switch {
 	case errors.As(err, &e):
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed):
+	case errors.As(err, &away):
 		e = deployment.ErrUnavailable
 	default:
 		log.Error().Err(err).Bytes("path", rc.Path()).Msg("request failed")
