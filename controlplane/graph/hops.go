@@ -1,5 +1,7 @@
 package graph
 
+import "math"
+
 // Paths of at least or at most so many hops are found in layers: a label is a way to
 // a node in some number of hops, and for each node and number the cheapest few are
 // looked at further. One would be enough if a way might go through a node twice; as
@@ -7,12 +9,15 @@ package graph
 // four hops; where a search with few fails, one with many follows.
 //
 // What is looked at first is what may make the cheapest path, by the distances to the
-// destination (A*), and nothing is that is too many hops away from it.
+// destination (A*), and nothing is that is too many hops away from it. Both are known
+// near the destination only; everything else is at least as far as what is known.
 const (
 	fewLabels  = 3
 	manyLabels = 64
 	// maxLabels bounds one search: at 40 bytes each 10 MB, and some 50 ms.
 	maxLabels = 1 << 18
+	// surveyed is about how many nodes a survey looks at.
+	surveyed = 1024
 )
 
 // A label is a way to a node.
@@ -29,7 +34,7 @@ type labelScratch struct {
 	labels []label
 	seen   []seen // by layer and node
 	epoch  uint32
-	left   []uint8 // by node: the least hops to the destination; 255: too many
+	left   []uint8 // by node: the destination is at least so many hops away
 	row    []int32 // for survey
 }
 
@@ -39,38 +44,86 @@ type seen struct {
 	count uint32
 }
 
-// survey finds out how far it is from everywhere to the destination, in cost and in
-// hops, and says whether there is any path short enough. It needs a level before and
-// after.
+// survey finds out how far it is to the destination from what is near it, in hops and
+// in cost, and says whether there may be a path short enough. It needs a level before
+// and after.
 func (s *search) survey() bool {
-	return s.aim() && s.count()
+	if !s.count(surveyed) {
+		return false
+	}
+	s.aim()
+	return true
 }
 
-// count counts the hops to the destination, and says whether they are few enough.
-func (s *search) count() bool {
+// count counts the hops to the destination, from whole rings of nodes around it until
+// those are limit nodes, and says whether the source may be near enough.
+func (s *search) count(limit int) bool {
 	l := &s.labels
 	if len(l.left) < len(s.mark) {
 		l.left = make([]uint8, len(s.mark))
 	}
+	const none = 255
 	for i := range l.left {
-		l.left[i] = 255
+		l.left[i] = none
 	}
 	l.left[s.to] = 0
 	l.row = append(l.row[:0], s.to)
-	for i := 0; i < len(l.row); i++ {
-		n := l.row[i]
-		hops := l.left[n] + 1
+	beyond := uint8(none) // of what is not counted
+	for i, ring := 0, 0; i < len(l.row); i++ {
+		hops := l.left[l.row[i]] + 1
 		if int(hops) > s.max {
 			break
 		}
-		for _, a := range s.g.nodes[n].arcs {
-			if l.left[a.to] == 255 && s.usable(a) {
+		if int(hops) > ring {
+			if ring = int(hops); i >= limit {
+				beyond = hops
+				break
+			}
+		}
+		for _, a := range s.g.nodes[l.row[i]].arcs {
+			if l.left[a.to] == none && s.usable(a) {
 				l.left[a.to] = hops
 				l.row = append(l.row, a.to)
 			}
 		}
 	}
-	return l.left[s.from] != 255
+	if beyond != none {
+		for i, hops := range l.left {
+			l.left[i] = min(hops, beyond)
+		}
+	}
+	return int(l.left[s.from]) <= s.max
+}
+
+// aim sets potentials: by how much less than that of the farthest node looked at is a
+// node's distance to the destination. Nodes too many hops away are left out.
+func (s *search) aim() {
+	f := &s.flow
+	s.begin()
+	settled := len(f.moved)
+	s.relax(back, in(s.to), in(s.to), -1, 0)
+	far := 0.0
+	for q := &f.queues[back]; len(*q) > 0; {
+		e := q.pop()
+		at := &f.sides[e.item].visits[back]
+		if at.settled {
+			continue
+		}
+		at.settled = true
+		n := e.item / 2
+		if far = at.dist; n == s.from || len(f.moved)-settled >= 2*surveyed {
+			break
+		}
+		f.moved = append(f.moved, in(n), out(n))
+		for _, a := range s.g.nodes[n].arcs {
+			if int(s.labels.left[a.to]) <= s.max && s.usable(a) && !(n == s.to && a.to == s.from && s.min > 1) {
+				s.relax(back, e.item, in(a.to), a.edge, s.weight(n, a))
+			}
+		}
+	}
+	for _, st := range f.moved[settled:] {
+		f.sides[st].potential = far - f.sides[in(st/2)].visits[back].dist
+	}
 }
 
 // bounded finds the cheapest path within the bounds on hops, noDirect: of two or
@@ -85,7 +138,7 @@ func (s *search) bounded(noDirect bool) (found, bool) {
 		layers int
 		labels uint32
 	}{{least, fewLabels}, {s.max, fewLabels}, {s.max, manyLabels}} {
-		if i == 1 && !s.count() {
+		if i == 1 && !s.count(math.MaxInt) {
 			break // the paths found before stand in the way
 		}
 		if f, ok := s.layered(least, try.layers, try.labels); ok {

@@ -22,7 +22,7 @@ const (
 // preferFactor is what a preferred key makes of the cost of the edges there.
 const preferFactor = 0.5
 
-// A scratch is the memory of a search, some 70 bytes for each node of the graph.
+// A scratch is the memory of a search, some 150 bytes for each node of the graph.
 type scratch struct {
 	mark    []uint8   // by node; zero but for touched
 	penalty []float64 // by node: what is added to the factor of its edges
