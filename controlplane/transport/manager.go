@@ -27,6 +27,7 @@ type Manager struct {
 	reflector *ice.Reflector
 	offers    *limiter
 	settles   *limiter
+	hall      hall
 	resolver  resolver
 
 	// Set by Attach, before Run.
@@ -79,6 +80,7 @@ func New(cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, pk: pk, log: cfg.Log, resolver: net.DefaultResolver,
 		offers: newLimiter(10, 2*time.Second), settles: newLimiter(32, time.Second),
+		hall:       hall{guests: map[cipher.PubKey]int{}},
 		news:       make(chan struct{}),
 		transports: map[key]*transport{}, attempts: map[want]*attempt{},
 		punches: map[cipher.PubKey]*punch{}, wants: map[want]*wanted{},

@@ -17,8 +17,12 @@ const (
 	punchTimeout    = 5 * time.Second
 	// linkTimeout is how long a link has to come up through a hole.
 	linkTimeout = 4 * time.Second
-	// maxAnswers bounds the offers that one dmsg network brings at a time.
-	maxAnswers = 32
+	// maxAnswers bounds the offers that strangers bring at a time, whom all may be; those
+	// of visors that we have to do with have maxFamiliar places of their own, and no visor
+	// more than maxOffers. What an Agent takes (ice) leaves room for our own offers.
+	maxAnswers  = 32
+	maxFamiliar = 16
+	maxOffers   = 4
 	// mappedTimeout is how long STUN servers may keep an offer waiting.
 	mappedTimeout = 500 * time.Millisecond
 )
@@ -163,6 +167,18 @@ func (m *Manager) join(ctx context.Context, pk cipher.PubKey) error {
 	}
 }
 
+// wanted reports whether a user, or the settings, want a link to pk.
+func (m *Manager) wanted(pk cipher.PubKey) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, typ := range []link.Type{0, link.STCPR, link.SUDPH, link.DMSG} {
+		if s := m.wants[want{pk, typ}]; s != nil && (s.user || s.persistent) {
+			return true
+		}
+	}
+	return false
+}
+
 // answer begins a punch that pk has offered, or says why it does not.
 func (m *Manager) answer(pk cipher.PubKey) (a *answer, code, text string) {
 	if !m.plane.udp().IsValid() {
@@ -178,7 +194,11 @@ func (m *Manager) answer(pk cipher.PubKey) (a *answer, code, text string) {
 		m.leave(p)
 		return nil, codeBusy, "too many attempts at once, or no addresses"
 	}
-	m.plane.expect(pk, true)
+	if m.wanted(pk) {
+		// Others come in only where the engine's policy takes them: keys of strangers must
+		// not pile up there.
+		m.plane.expect(pk, true)
+	}
 	m.mu.Lock()
 	up := m.isUp(pk, link.SUDPH)
 	m.mu.Unlock()

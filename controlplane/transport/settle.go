@@ -235,7 +235,8 @@ func (m *Manager) askToSettle(ctx context.Context, pk cipher.PubKey, q settleReq
 		return reply, err
 	}
 	tr := &http.Transport{
-		DisableKeepAlives: true,
+		DisableKeepAlives:      true,
+		MaxResponseHeaderBytes: maxSettle,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return m.overlay.Dial(ctx, pk, SettlePort)
 		},

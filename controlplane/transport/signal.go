@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/strictjson"
 	"github.com/skyminer/skywire/controlplane/transport/ice"
 	"github.com/skyminer/skywire/dataplane/cipher"
+	"github.com/skyminer/skywire/dataplane/link"
 )
 
 // SignalPort is the dmsg port at which a visor takes offers.
@@ -151,25 +153,70 @@ func (m *Manager) exchange(ctx context.Context, pk cipher.PubKey, offer ice.Desc
 
 // serveSignals takes offers at one dmsg network until its listener is closed.
 func (m *Manager) serveSignals(l acceptor) {
-	room := make(chan struct{}, maxAnswers)
 	for {
 		conn, pk, err := l.accept()
 		if err != nil {
 			return
 		}
-		select {
-		case room <- struct{}{}:
-		default:
+		leave, ok := m.hall.enter(pk, m.familiar(pk))
+		if !ok {
 			conn.Close()
 			continue
 		}
 		if !m.start(func() {
-			defer func() { <-room }()
+			defer leave()
 			m.hear(conn, pk)
 		}) {
+			leave()
 			conn.Close()
 		}
 	}
+}
+
+// familiar reports whether we have to do with pk: there is a link, one is wanted, or being
+// made.
+func (m *Manager) familiar(pk cipher.PubKey) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.punches[pk]; p != nil && p.ours {
+		return true
+	}
+	for _, typ := range []link.Type{0, link.STCPR, link.SUDPH, link.DMSG} {
+		if m.wants[want{pk, typ}] != nil || m.transports[key{pk, typ}] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// A hall has places for those who bring offers.
+type hall struct {
+	mu     sync.Mutex
+	places [2]int                // that are taken, by strangers and by others
+	guests map[cipher.PubKey]int // how many each has
+}
+
+// enter takes a place for pk, if there is one, until leave is called.
+func (h *hall) enter(pk cipher.PubKey, familiar bool) (leave func(), ok bool) {
+	kind, most := 0, maxAnswers
+	if familiar {
+		kind, most = 1, maxFamiliar
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.places[kind] >= most || h.guests[pk] >= maxOffers {
+		return nil, false
+	}
+	h.places[kind]++
+	h.guests[pk]++
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.places[kind]--
+		if h.guests[pk]--; h.guests[pk] == 0 {
+			delete(h.guests, pk)
+		}
+	}, true
 }
 
 // hear reads an offer and answers it; the attempt goes on after that.

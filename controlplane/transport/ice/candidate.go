@@ -10,6 +10,10 @@ import (
 // per second for as long as an attempt takes.
 const MaxCandidates = 12
 
+// maxPerHost bounds a peer's candidates at one IP address: who names a stranger's shall
+// not have that one flooded by our checks (RFC 8445 section 19.5.1).
+const maxPerHost = 3
+
 // A Kind says how a candidate's address is known.
 type Kind string
 
@@ -110,22 +114,25 @@ func usable(a netip.Addr, loopback bool) bool {
 }
 
 // Admit returns those of a peer's candidates that are worth a datagram: at most
-// MaxCandidates, known kinds, and addresses of single hosts. Loopback is one of ours only
+// MaxCandidates, three at one IP address, known kinds, and addresses of single hosts. Loopback is one of ours only
 // where our own candidates say that we are there.
 func Admit(theirs, ours []Candidate) []Candidate {
 	loopback := slices.ContainsFunc(ours, func(c Candidate) bool { return c.Addr.Addr().IsLoopback() })
 	var ok []Candidate
+	hosts := map[netip.Addr]int{}
 	for _, c := range theirs {
 		c.Addr = netip.AddrPortFrom(c.Addr.Addr().Unmap(), c.Addr.Port())
 		if len(ok) == MaxCandidates {
 			break
 		}
-		if c.Kind != Host && c.Kind != Srflx || c.Addr.Port() == 0 || !usable(c.Addr.Addr(), loopback) ||
+		ip := c.Addr.Addr()
+		if hosts[ip] == maxPerHost || c.Kind != Host && c.Kind != Srflx || c.Addr.Port() == 0 || !usable(c.Addr.Addr(), loopback) ||
 			slices.ContainsFunc(ok, func(o Candidate) bool { return o.Addr == c.Addr }) ||
 			slices.ContainsFunc(ours, func(o Candidate) bool { return o.Addr == c.Addr }) {
 			continue
 		}
 		ok = append(ok, c)
+		hosts[ip]++
 	}
 	return ok
 }

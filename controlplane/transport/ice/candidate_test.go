@@ -65,11 +65,15 @@ func TestAdmit(t *testing.T) {
 	if got := fmt.Sprint(Admit([]Candidate{{Host, netip.MustParseAddrPort("127.0.0.1:5")}}, lo)); got != "[{host 127.0.0.1:5}]" {
 		t.Errorf("on loopback: %s", got)
 	}
-	var many []Candidate
+	var many, aimed []Candidate
 	for i := range 100 {
-		many = append(many, Candidate{Host, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 1, 1}), uint16(i+1))})
+		many = append(many, Candidate{Host, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 1, byte(i)}), 7)})
+		aimed = append(aimed, Candidate{Host, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 1, 1}), uint16(i+1))})
 	}
 	if got := Admit(many, ours); len(got) != MaxCandidates {
 		t.Errorf("%d candidates", len(got))
+	}
+	if got := Admit(aimed, ours); len(got) != maxPerHost {
+		t.Errorf("%d candidates at one address", len(got))
 	}
 }
