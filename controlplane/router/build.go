@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/skyminer/skywire/controlplane/graph"
 	"github.com/skyminer/skywire/controlplane/setup"
 	"github.com/skyminer/skywire/dataplane/cipher"
 	"github.com/skyminer/skywire/dataplane/session"
@@ -169,6 +170,8 @@ func (r *Router) learn(c *chooser, k *candidate, err error) bool {
 	case e.At.IsZero() || !onPath(k, e.At) && e.At != r.cfg.Key:
 		c.failing[k.member.Name] = true // all of its setup nodes
 		return true
+	case e.Code == setup.CodeNoLink && !besideOnPath(k, e.At, e.Neighbour):
+		r.penalties.add(visor(e.At), penaltyRefused) // it, or the setup node, talks nonsense
 	case e.Code == setup.CodeNoLink:
 		r.penalties.add(linkBetween(e.At, e.Neighbour), penaltyNoLink)
 		return true
@@ -189,4 +192,11 @@ func onPath(k *candidate, pk cipher.PubKey) bool {
 		}
 	}
 	return false
+}
+
+// besideOnPath reports whether a and b are neighbours on the path.
+func besideOnPath(k *candidate, a, b cipher.PubKey) bool {
+	return slices.ContainsFunc(k.path.Hops, func(h graph.Hop) bool {
+		return h.From == a && h.To == b || h.From == b && h.To == a
+	})
 }

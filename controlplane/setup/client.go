@@ -148,7 +148,8 @@ func (c *Client) candidates(not []cipher.PubKey) []*nodeState {
 
 // Establish has the route made, within 5 s: it asks the setup nodes in turn, the next
 // one where one refuses or has not answered for 300 ms, and takes the first answer. What
-// slower ones have begun they take back, or it expires.
+// slower ones have begun they take back, or it expires. That the path is at fault is
+// believed when two say so, or all there are.
 //
 // Errors: *Error, with the visor where it failed; ErrNoNode; those of ctx.
 func (c *Client) Establish(ctx context.Context, req Request) (Route, error) {

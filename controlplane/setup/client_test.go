@@ -3,6 +3,7 @@ package setup
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -52,6 +53,7 @@ func TestRace(t *testing.T) {
 	}{
 		{"says nothing", func(w *fakeWorld) { w.hung[place(w.keys[0], NodePort, pathRoute)] = true }, headStart},
 		{"is not there", func(w *fakeWorld) { delete(w.handlers, place(w.keys[0], NodePort, "")) }, 0},
+		{"blames the path", func(w *fakeWorld) { w.handlers[place(w.keys[0], NodePort, "")] = liar(w.visors[2].pk) }, 0},
 		{"is not trusted by a hop", func(w *fakeWorld) { w.visors[1].hop.SetNodes(w.keys[1:]) }, 0},
 	}
 	for _, tt := range tests {
@@ -75,6 +77,15 @@ func TestRace(t *testing.T) {
 	}
 }
 
+// liar is a setup node that says of all paths that they end at pk.
+func liar(pk cipher.PubKey) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		bad := refuse(CodeQuota, "nothing more")
+		bad.At = pk
+		reply(w, bad.Code.status(), bad.wire())
+	})
+}
+
 // TestEstablishFails: errors that say what is wrong, and no label kept.
 func TestEstablishFails(t *testing.T) {
 	tests := []struct {
@@ -86,8 +97,8 @@ func TestEstablishFails(t *testing.T) {
 		took  time.Duration
 	}{
 		{"no link here", func(w *fakeWorld, _ *Request) { w.visors[0].down[w.visors[1].pk] = true }, CodeNoLink, 0, 0, 0},
-		{"no link there", func(w *fakeWorld, _ *Request) { w.visors[1].down[w.visors[2].pk] = true }, CodeNoLink, 1, 1, 0},
-		{"a hop that is not there", func(w *fakeWorld, _ *Request) { delete(w.handlers, place(w.visors[1].pk, HopPort, "")) }, CodeUnreachable, 1, 1, 0},
+		{"no link there", func(w *fakeWorld, _ *Request) { w.visors[1].down[w.visors[2].pk] = true }, CodeNoLink, 1, 2, 0},
+		{"a hop that is not there", func(w *fakeWorld, _ *Request) { delete(w.handlers, place(w.visors[1].pk, HopPort, "")) }, CodeUnreachable, 1, 2, 0},
 		{"nobody trusts the nodes", func(w *fakeWorld, _ *Request) { w.visors[2].hop.SetNodes(nil) }, CodeForbidden, 2, 2, 0},
 		{"all nodes are silent", func(w *fakeWorld, _ *Request) {
 			for _, pk := range w.keys {

@@ -12,9 +12,16 @@ type race struct {
 	req     *Request
 	results chan result
 	running int
+	// blaming are the nodes that say that it is the path that fails. One that lies must not
+	// keep us from all paths, so another one has to say so too, where there is one.
+	blaming []*nodeState
 }
 
+// opinions is how many nodes have to find a fault of the path.
+const opinions = 2
+
 type result struct {
+	node  *nodeState
 	route Route
 	bad   *Error
 }
@@ -37,11 +44,17 @@ func (r *race) run(ctx context.Context, nodes []*nodeState) (Route, error) {
 		case res := <-r.results:
 			r.running--
 			if res.bad == nil {
+				for _, n := range r.blaming {
+					r.c.note(n, r.c.cfg.Now())
+				}
 				return res.route, nil
 			}
 			worst = moreTelling(worst, res.bad)
+			if res.bad.OfPath() {
+				r.blaming = append(r.blaming, res.node)
+			}
 			switch {
-			case res.bad.OfPath(), len(nodes) == 0 && r.running == 0:
+			case len(r.blaming) == opinions, len(nodes) == 0 && r.running == 0:
 				return Route{}, worst
 			case len(nodes) > 0:
 				wait.Reset(0)
@@ -67,7 +80,7 @@ func (r *race) start(ctx context.Context, n *nodeState) {
 	r.running++
 	go func() {
 		route, bad := r.c.ask(ctx, n, r.req)
-		r.results <- result{route, bad}
+		r.results <- result{n, route, bad}
 	}()
 }
 
