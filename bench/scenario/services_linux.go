@@ -25,15 +25,22 @@ const (
 
 // Services returns the benchmark of a whole deployment: one "skysvc all --no-limits"
 // at one host of an Internet, and at another a process that is Visors visors, each with
-// its own key, a dmsg session, and five transports to random others (so that it is an
-// edge of ten). What they do, and how often, is what a visor does; see simVisor. When all
-// are registered, Pairs windows of Env.Duration are looked at:
+// its own key, a dmsg session, a connection for HTTP, and five transports to random others
+// (so that it is an edge of ten). What they do, and how often, is what a visor does; see
+// simVisor. When all are registered, Pairs windows of Env.Duration are looked at:
 //
-//   - cores: processors that the deployment is busy with, median of the windows
+//   - cores: processor time of the deployment's process by time, median of the windows
 //   - rss_mb: its resident memory at the end
 //   - route_finder_p50_ms, route_finder_p99_ms: a question to the route finder and its
 //     answer, as the visor that asked sees it, over all windows
+//   - route_finder_per_s, requests_per_s: such questions, and requests of all kinds,
+//     that were made; unanswered: questions to which 503 was all the answer
+//   - writes_mb_per_s: what the deployment writes to the disk
+//   - retries: of other calls that met 503
 //   - boot_s: how long all took to register, one machine being all of them
+//
+// More than 8,000 visors need more files than many systems give to a process: "ulimit -n
+// 100000" before.
 func Services() run.Scenario {
 	return run.Scenario{
 		Name:    "services",
@@ -57,13 +64,17 @@ type servicesTotals struct {
 	Windows     []servicesWindow
 	P50, P99    float64 // of questions to the route finder, ms
 	Asked       int     // these were
+	Unanswered  int     // of these
+	Retries     int     // of other calls
 }
 
 // A servicesWindow is one look at the deployment.
 type servicesWindow struct {
 	Cores    float64
 	Requests int // of the visors, over HTTP
+	Asked    int // of these to the route finder
 	Resident int64
+	Written  int64 // bytes, to the disk
 }
 
 func servicesRun(ctx context.Context, e *run.Env) (_ run.Result, err error) {
@@ -93,15 +104,18 @@ func servicesRun(ctx context.Context, e *run.Env) (_ run.Result, err error) {
 	if err := p.Result(&t); err != nil {
 		return run.Result{}, err
 	}
-	var cores, requests []float64
+	const mega = 1e6
+	var cores, requests, asked, written []float64
 	for _, w := range t.Windows {
 		cores = append(cores, w.Cores)
 		requests = append(requests, float64(w.Requests)/cfg.Seconds)
+		asked = append(asked, float64(w.Asked)/cfg.Seconds)
+		written = append(written, float64(w.Written)/cfg.Seconds/mega)
 	}
-	const mega = 1e6
 	return run.Result{Samples: t, Metrics: map[string]float64{
 		"visors": float64(cfg.Visors), "transports": float64(cfg.Visors * servicesDegree),
-		"cores": run.Median(cores), "requests_per_s": run.Median(requests),
+		"cores": run.Median(cores), "requests_per_s": run.Median(requests), "route_finder_per_s": run.Median(asked),
+		"unanswered": float64(t.Unanswered), "retries": float64(t.Retries), "writes_mb_per_s": run.Median(written),
 		"rss_mb":              float64(t.Windows[len(t.Windows)-1].Resident) / mega,
 		"route_finder_p50_ms": t.P50, "route_finder_p99_ms": t.P99,
 		"boot_s": t.BootSeconds,

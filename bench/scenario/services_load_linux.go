@@ -5,84 +5,50 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/skyminer/skywire/bench/run"
 	"github.com/skyminer/skywire/controlplane/deployment"
-	"github.com/skyminer/skywire/controlplane/dmsg"
-	"github.com/skyminer/skywire/controlplane/dmsg/disc"
-	"github.com/skyminer/skywire/controlplane/graph"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
-const (
-	// How often a visor speaks to which service.
-	simHeartbeat = time.Minute
-	simBind      = time.Minute
-	simOffer     = time.Minute // those that offer a service
-	simUptime    = 5 * time.Minute
-	simPaths     = 10 * time.Second // a busy one, that needs six new routes each minute
-
-	simShare  = 20 // every twentieth offers a service
-	simAtOnce = 64 // of the visors start at once
-)
+// simAtOnce is how many visors start at once.
+const simAtOnce = 64
 
 func servicesRoles() []run.Role { return []run.Role{run.NewRole(servicesLoad, servicesAsk)} }
-
-// A simVisor is what a deployment sees of a visor.
-type simVisor struct {
-	crowd      *crowd
-	pk         cipher.PubKey
-	sk         cipher.SecKey
-	self       deployment.Instance
-	offers     bool
-	transports []deployment.SignedTransport
-	dmsg       *dmsg.Client
-
-	tpd *deployment.TransportDiscovery
-	ar  *deployment.AddressResolver
-	rf  *deployment.RouteFinder
-	sd  *deployment.ServiceDiscovery
-	ut  *deployment.UptimeTracker
-}
 
 // A crowd is all visors.
 type crowd struct {
 	conf     deployment.Conf
 	visors   []*simVisor
-	http     *http.Transport
 	requests atomic.Int64
 
-	mu    sync.Mutex
-	times []float64 // of questions to the route finder, in ms
+	mu         sync.Mutex
+	times      []float64 // of questions to the route finder, in ms
+	unanswered int       // of these
+	retries    int       // of other calls
 }
 
-// RoundTrip counts.
-func (c *crowd) RoundTrip(r *http.Request) (*http.Response, error) {
-	c.requests.Add(1)
-	return c.http.RoundTrip(r)
+// put counts one more of what mu guards.
+func (c *crowd) put(n *int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*n++
 }
 
 // newCrowd makes n visors with servicesDegree transports each, signed by both edges: one
 // to the next, so that there is a path between any two, the others to random ones.
 func newCrowd(conf deployment.Conf, n int) (*crowd, error) {
-	c := &crowd{conf: conf, visors: make([]*simVisor, n), http: &http.Transport{MaxIdleConnsPerHost: 4 * simAtOnce}}
+	c := &crowd{conf: conf, visors: make([]*simVisor, n)}
 	for i := range c.visors {
-		v := &simVisor{crowd: c, self: deployment.NewInstance(time.Now()), offers: i%simShare == 0}
-		v.pk, v.sk = cipher.GenerateKeyPair()
-		caller := deployment.NewCaller(v.sk, c, zerolog.Nop())
-		v.tpd = deployment.NewTransportDiscovery(conf.TransportDiscovery, caller)
-		v.ar = deployment.NewAddressResolver(conf.AddressResolver, caller)
-		v.rf = deployment.NewRouteFinder(conf.RouteFinder, caller)
-		v.sd = deployment.NewServiceDiscovery(conf.ServiceDiscovery, caller)
-		v.ut = deployment.NewUptimeTracker(conf.UptimeTracker, caller)
-		c.visors[i] = v
+		c.visors[i] = newSimVisor(c, i%simShare == 0)
 	}
 	seen := make(map[deployment.TransportID]bool)
 	for i, a := range c.visors {
@@ -111,126 +77,10 @@ func newCrowd(conf deployment.Conf, n int) (*crowd, error) {
 			a.transports, b.transports = append(a.transports, signed), append(b.transports, signed)
 		}
 	}
+	for _, v := range c.visors {
+		v.rtt = make([]int64, len(v.transports))
+	}
 	return c, nil
-}
-
-// start has a visor join: dmsg, address, transports, uptime and offer.
-func (v *simVisor) start(ctx context.Context, dir disc.Directory) error {
-	cfg := dmsg.DefaultConfig()
-	cfg.SecKey, cfg.Directory, cfg.MinSessions, cfg.ClientType = v.sk, dir, 1, disc.ClientVisor
-	var err error
-	if v.dmsg, err = dmsg.New(cfg); err != nil {
-		return err
-	}
-	go func() { _ = v.dmsg.Run(ctx) }() // Close ends it, with the same error
-	select {
-	case <-v.dmsg.Ready():
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(time.Minute):
-		return errors.New("services: a visor has no dmsg session after a minute")
-	}
-	reply, err := v.tpd.Register(ctx, v.self, v.transports)
-	if err != nil {
-		return fmt.Errorf("services: %w", err)
-	}
-	if len(reply.Refused) > 0 {
-		return fmt.Errorf("services: a transport was refused: %s", reply.Refused[0].Text)
-	}
-	return errors.Join(v.bind(ctx), v.uptime(ctx), v.offer(ctx))
-}
-
-func (v *simVisor) bind(ctx context.Context) error {
-	_, err := v.ar.Bind(ctx, v.self, deployment.Bind{Port: visorPort, Addresses: []string{"192.168.1.2"}})
-	return err
-}
-
-func (v *simVisor) uptime(ctx context.Context) error { return v.ut.Update(ctx, v.self, "bench") }
-
-func (v *simVisor) offer(ctx context.Context) error {
-	if !v.offers {
-		return nil
-	}
-	_, err := v.sd.Register(ctx, deployment.Service{
-		Address: deployment.ServiceAddr{PK: v.pk, Port: visorPort}, Type: deployment.ServiceSkysocks, Version: "bench",
-	})
-	return err
-}
-
-// heartbeat reports on all transports, which must be known.
-func (v *simVisor) heartbeat(ctx context.Context) error {
-	stats := make([]deployment.TransportStats, len(v.transports))
-	for i, t := range v.transports {
-		stats[i] = deployment.TransportStats{ID: t.ID, RTTMicros: 1000 + rand.Int64N(100_000), Mbps: 100, SentBytes: rand.Uint64N(1 << 40)}
-	}
-	unknown, err := v.tpd.Heartbeat(ctx, v.self, stats)
-	if err == nil && len(unknown) > 0 {
-		err = fmt.Errorf("services: %d of %d transports are not known any more", len(unknown), len(stats))
-	}
-	return err
-}
-
-// paths asks for two ways to a random visor, and looks whether they lead there.
-func (v *simVisor) paths(ctx context.Context) error {
-	to := v.crowd.visors[rand.N(len(v.crowd.visors))]
-	if to == v {
-		return nil
-	}
-	begin := time.Now()
-	paths, err := v.rf.Paths(ctx, graph.Query{From: v.pk, To: to.pk, MaxHops: 8, K: 2})
-	took := float64(time.Since(begin).Nanoseconds()) / 1e6
-	if err != nil {
-		return fmt.Errorf("services: %w", err)
-	}
-	for _, p := range paths {
-		at := v.pk
-		for _, h := range p.Hops {
-			if h.From != at {
-				return fmt.Errorf("services: a path with a gap after %s", at)
-			}
-			at = h.To
-		}
-		if at != to.pk {
-			return fmt.Errorf("services: a path to %s ends at %s", to.pk, at)
-		}
-	}
-	v.crowd.mu.Lock()
-	defer v.crowd.mu.Unlock()
-	v.crowd.times = append(v.crowd.times, took)
-	return nil
-}
-
-// live does all this at its times, from a random moment on, until ctx ends.
-func (v *simVisor) live(ctx context.Context) error {
-	duties := []struct {
-		every time.Duration
-		do    func(context.Context) error
-		next  time.Time
-	}{
-		{every: simHeartbeat, do: v.heartbeat}, {every: simBind, do: v.bind}, {every: simOffer, do: v.offer},
-		{every: simUptime, do: v.uptime}, {every: simPaths, do: v.paths},
-	}
-	now := time.Now()
-	for i := range duties {
-		duties[i].next = now.Add(rand.N(duties[i].every))
-	}
-	for {
-		due := &duties[0]
-		for i := range duties {
-			if duties[i].next.Before(due.next) {
-				due = &duties[i]
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(time.Until(due.next)):
-		}
-		if err := due.do(ctx); err != nil && ctx.Err() == nil {
-			return err
-		}
-		due.next = due.next.Add(due.every)
-	}
 }
 
 // servicesAsk is all visors: it starts them, lets them live, and looks at the deployment.
@@ -239,19 +89,13 @@ func servicesAsk(ctx context.Context, cfg servicesConfig, ready func()) (t servi
 	if err != nil {
 		return t, err
 	}
-	defer c.http.CloseIdleConnections()
 	defer func() { err = errors.Join(err, c.close()) }()
 	ready()
-	dir, err := disc.New(cfg.Conf.DmsgDiscovery, disc.HTTPOptions{Transport: c})
-	if err != nil {
-		return t, err
-	}
-	defer dir.Close()
 	begin := time.Now()
 	var starting errgroup.Group
 	starting.SetLimit(simAtOnce)
 	for _, v := range c.visors {
-		starting.Go(func() error { return v.start(ctx, dir) })
+		starting.Go(func() error { return v.start(ctx) })
 	}
 	if err := starting.Wait(); err != nil {
 		return t, err
@@ -280,7 +124,7 @@ func servicesAsk(ctx context.Context, cfg servicesConfig, ready func()) (t servi
 		return t, errors.New("services: nobody asked the route finder: more seconds, or more visors")
 	}
 	at := percentiles(c.times, 50, 99)
-	t.P50, t.P99 = at[0], at[1]
+	t.P50, t.P99, t.Unanswered, t.Retries = at[0], at[1], c.unanswered, c.retries
 	return t, nil
 }
 
@@ -298,35 +142,76 @@ func (c *crowd) listed(ctx context.Context) error {
 
 // look measures one window.
 func (c *crowd) look(ctx context.Context, cfg servicesConfig) (w servicesWindow, err error) {
-	before, err := cpuOf(cfg.PID)
+	before, err := c.count(cfg.PID)
 	if err != nil {
 		return w, err
 	}
-	asked, begin := c.requests.Load(), time.Now()
+	begin := time.Now()
 	select {
 	case <-ctx.Done():
 		return w, context.Cause(ctx)
 	case <-time.After(time.Duration(cfg.Seconds * float64(time.Second))):
 	}
-	after, err := cpuOf(cfg.PID)
+	after, err := c.count(cfg.PID)
 	if err != nil {
 		return w, err
 	}
-	w.Cores = (after - before) / time.Since(begin).Seconds()
-	w.Requests = int(c.requests.Load() - asked)
+	w = servicesWindow{
+		Cores:    (after.cpu - before.cpu) / time.Since(begin).Seconds(),
+		Requests: int(after.requests - before.requests),
+		Asked:    after.asked - before.asked,
+		Written:  after.written - before.written,
+	}
 	r, err := residentBytes(cfg.PID)
 	w.Resident = r.all
 	return w, err
 }
 
-// close ends all dmsg sessions.
+// counts are what only grows.
+type counts struct {
+	cpu      float64 // s
+	written  int64   // bytes
+	requests int64
+	asked    int
+}
+
+// count reads the counts of all visors and of the process that is the deployment.
+func (c *crowd) count(pid int) (n counts, err error) {
+	if n.cpu, err = cpuOf(pid); err != nil {
+		return n, err
+	}
+	if n.written, err = writtenBy(pid); err != nil {
+		return n, err
+	}
+	n.requests = c.requests.Load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n.asked = len(c.times) + c.unanswered
+	return n, nil
+}
+
+// writtenBy returns the bytes that a process has written to disks: write_bytes of
+// proc_pid_io(5).
+func writtenBy(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		return 0, fmt.Errorf("bench: %w", err)
+	}
+	_, rest, _ := strings.Cut(string(b), "\nwrite_bytes: ")
+	text, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("bench: /proc/<pid>/io: %w", err)
+	}
+	return n, nil
+}
+
+// close ends all visors.
 func (c *crowd) close() error {
 	var g errgroup.Group
 	g.SetLimit(simAtOnce)
 	for _, v := range c.visors {
-		if v.dmsg != nil {
-			g.Go(v.dmsg.Close)
-		}
+		g.Go(v.close)
 	}
 	return g.Wait()
 }
