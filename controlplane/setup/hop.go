@@ -106,7 +106,7 @@ func (h *Hop) Handler() http.Handler { return h.mux }
 
 // Serve answers on ln, a dmsg listener on HopPort, until ctx ends. It may run for
 // several listeners.
-func (h *Hop) Serve(ctx context.Context, ln net.Listener) error { return serve(ctx, ln, h.mux) }
+func (h *Hop) Serve(ctx context.Context, ln net.Listener) error { return serve(ctx, h.door(ln), h.mux) }
 
 // obey lets setup nodes of the configuration through to f, and nobody else, before
 // anything is read of what they send.
@@ -114,6 +114,7 @@ func (h *Hop) obey(f http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		from, err := proto.ParseAddr(r.RemoteAddr, 0)
 		if err != nil || !(*h.trusted.Load())[from.PK] {
+			w.Header().Set("Connection", "close") // a stranger's stream is not kept
 			bad := refuse(CodeForbidden, "setup node %s is not among the route_setup_nodes of this visor", from.PK)
 			reply(w, bad.Code.status(), bad.wire())
 			return

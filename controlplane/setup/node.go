@@ -100,7 +100,7 @@ func (n *Node) Handler() http.Handler { return n.mux }
 // nothing of it runs any more. It may run for several listeners.
 func (n *Node) Serve(ctx context.Context, ln net.Listener) error {
 	defer n.background.Wait()
-	return serve(ctx, ln, n.mux)
+	return serve(ctx, n.door(ln), n.mux)
 }
 
 // hello opens a stream to a visor that may soon be on a path: what the first route
