@@ -24,7 +24,9 @@ type Index struct {
 	transports map[deployment.TransportID]*transport
 	halves     int // that are registered, listed or not
 	listed     int
-	changes    uint64 // of what is listed
+	alive      int            // visors
+	types      map[string]int // listed transports, by type
+	changes    uint64         // of what is listed
 	listeners  []Listener
 }
 
@@ -60,7 +62,7 @@ type sideOf struct {
 
 // NewIndex returns an index of what is in st. Run fills it.
 func NewIndex(st store.Store, now func() time.Time, log zerolog.Logger) *Index {
-	x := &Index{visors: make(map[cipher.PubKey]*visor), transports: make(map[deployment.TransportID]*transport)}
+	x := &Index{visors: make(map[cipher.PubKey]*visor), transports: make(map[deployment.TransportID]*transport), types: make(map[string]int)}
 	x.m = mirror.New(st, mirror.Options[record]{Prefix: Prefix, Decode: decode, Changed: x.changed, Now: now, Log: log})
 	return x
 }
@@ -132,6 +134,12 @@ func (x *Index) setBeat(pk cipher.PubKey, b *beat) {
 				x.show(t)
 			}
 		}
+	}
+	switch {
+	case v.alive && !was.alive:
+		x.alive++
+	case !v.alive && was.alive:
+		x.alive--
 	}
 	if v.alive != was.alive || v.instance != was.instance {
 		for _, t := range v.transports {
@@ -266,12 +274,14 @@ func (x *Index) judge(t *transport) {
 	t.listed = listed
 	if listed {
 		x.listed++
+		x.types[typeName(t.Type)]++
 		t.shown = nil
 		if !x.show(t) {
 			x.tell(t)
 		}
 	} else {
 		x.listed--
+		x.types[typeName(t.Type)]--
 		x.tell(t)
 	}
 }

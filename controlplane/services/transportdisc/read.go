@@ -117,25 +117,30 @@ type Totals struct {
 	Visors     int            `json:"visors"`     // that are alive
 	Transports int            `json:"transports"` // that are listed
 	Halves     int            `json:"halves"`     // that were registered, listed or not
-	Types      map[string]int `json:"types"`      // of those that are listed
+	Types      map[string]int `json:"types"`      // of those that are listed; "other": of no known type
 }
 
 // Totals counts.
 func (x *Index) Totals() Totals {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	n := Totals{Transports: x.listed, Halves: x.halves, Types: make(map[string]int)}
-	for _, v := range x.visors {
-		if v.alive {
-			n.Visors++
-		}
-	}
-	for _, t := range x.transports {
-		if t.listed {
-			n.Types[t.Type]++
+	n := Totals{Visors: x.alive, Transports: x.listed, Halves: x.halves, Types: make(map[string]int)}
+	for typ, count := range x.types {
+		if count > 0 {
+			n.Types[typ] = count
 		}
 	}
 	return n
+}
+
+// typeName names a type in counts: types are strangers' words, so only those that mean
+// something stand for themselves.
+func typeName(typ string) string {
+	switch typ {
+	case deployment.TypeSTCPR, deployment.TypeSUDPH, deployment.TypeSTCP, deployment.TypeDmsg:
+		return typ
+	}
+	return "other"
 }
 
 // signatures returns those that the store has of a transport, which were verified
