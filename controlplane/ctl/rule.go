@@ -13,7 +13,7 @@ import (
 func (p *Program) route() {
 	cmd := p.app.Command("route", "Routes over several hops. The visor sets them up by itself when they are needed; what is here shows, tries and forces it. A neighbour with a link needs none.")
 	p.routePaths(cmd)
-	ls := cmd.Command("ls", "List the routes that begin here, and the static rules.").Default()
+	ls := cmd.Command("ls", "List the routes that begin here, and the static rules; with --json, the rules alone.").Default()
 	all := ls.Flag("all", "Every rule: those of routes that were set up by themselves, and direct ones, which links bring with them.").Bool()
 	p.call(ls, func(ctx context.Context, visor *api.Client) error {
 		rules, err := visor.Routes(ctx)
