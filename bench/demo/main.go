@@ -105,33 +105,36 @@ func (d *demo) start(ctx context.Context) (err error) {
 	d.say("  relay$ skydmsg run --discovery %s --public-addr …", d.services.Conf.DmsgDiscovery)
 	d.say("  A…E$ skyctl config gen --deployment %s    (B and C: --public)", d.services.URL)
 	d.say("  A…E$ skyvisor")
-	started := make([]*cluster.Visor, len(names))
-	g, gctx := errgroup.WithContext(ctx)
 	for i, name := range names {
-		g.Go(func() (err error) {
-			edit := func(c *config.Config) { d.edit(name, c) }
-			if started[i], err = cluster.Join(context.WithoutCancel(gctx), w.visors[i], d.bin, filepath.Join(d.dir, name), []string{d.services.URL}, edit); err != nil {
+		dir := filepath.Join(d.dir, name)
+		v, err := cluster.Prepare(ctx, w.visors[i], d.bin, dir, []string{d.services.URL}, func(c *config.Config) { d.edit(name, c) })
+		if err != nil {
+			return fmt.Errorf("visor %s: %w", name, err)
+		}
+		d.visors[name] = v
+	}
+	var g errgroup.Group
+	for name, v := range d.visors {
+		g.Go(func() error {
+			if err := v.Restart(context.WithoutCancel(ctx)); err != nil {
 				return fmt.Errorf("visor %s: %w", name, err)
 			}
 			return nil
 		})
 	}
-	err = g.Wait()
-	for i, v := range started {
-		if v != nil {
-			d.visors[names[i]] = v
-		}
-	}
-	return err
+	return g.Wait()
 }
 
 // edit is what the demo changes in a configuration.
 func (d *demo) edit(name string, c *config.Config) {
 	c.Transport.Public = name == "B" || name == "C"
 	if d.world.roam == nil && name == "E" {
-		// Without NATs, E is one who keeps his address to himself.
-		c.Transport.Accept = config.AcceptList
+		// Without NATs, E is one who keeps his address from D.
 		c.ListenTCP = ""
+		c.Transport.Accept = config.AcceptList
+		for _, other := range []string{"A", "B", "C"} {
+			c.Transport.Allow = append(c.Transport.Allow, d.visors[other].PK)
+		}
 	}
 }
 

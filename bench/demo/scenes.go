@@ -42,7 +42,7 @@ func (d *demo) scenes(ctx context.Context) error {
 			return err
 		}
 	} else {
-		d.say("\nRelayed: E keeps its address to itself")
+		d.say("\nRelayed: E does not tell D its address")
 	}
 	if err := d.neighbours(ctx, "D", "E", "relayed", api.DMSG); err != nil {
 		return err

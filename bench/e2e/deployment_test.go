@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -55,12 +54,13 @@ func run(t *testing.T, name string, args ...string) *program {
 	return p
 }
 
-// start starts the process. Who needs it tries until it is there.
+// start starts the process. Who needs it tries until it is there. It does not die with the
+// thread that forked it (Pdeathsig): threads end here whenever something was done in a
+// namespace.
 func (p *program) start() {
 	p.t.Helper()
 	p.cmd = exec.Command(filepath.Join(binaries, p.name), p.args...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}

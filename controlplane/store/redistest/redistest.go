@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -101,14 +102,23 @@ func (s *Server) start() error {
 	s.cmd = exec.Command("redis-server", s.args...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
 	s.cmd.SysProcAttr = dieWithParent()
-	if err := s.cmd.Start(); err != nil {
-		return err
-	}
 	s.end = make(chan struct{})
+	started := make(chan error, 1)
 	go func(cmd *exec.Cmd, end chan struct{}) {
+		// What dies with its parent dies with the thread that forked it; this one stays.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
 		_ = cmd.Wait() // it is killed in the end: there is always an error
 		close(end)
 	}(s.cmd, s.end)
+	if err := <-started; err != nil {
+		return err
+	}
 	err := until(startTime, func() (bool, error) {
 		select {
 		case <-s.end:
