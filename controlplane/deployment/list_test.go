@@ -1,8 +1,10 @@
 package deployment
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -34,6 +36,42 @@ func TestListsOfNothing(t *testing.T) {
 		if got := after.TotalAlloc - before.TotalAlloc; got > 20*uint64(len(body)) {
 			t.Errorf("%s: %d bytes of memory for an answer of %d", name, got, len(body))
 		}
+	}
+}
+
+// Nor does a request of nothings fill a service's, and what makes sense is read as it is.
+func TestRequestsOfNothing(t *testing.T) {
+	nothings := "[" + strings.Repeat("{},", 20_000) + "{}]"
+	for name, read := range map[string]func() error{
+		"register": func() error {
+			return json.Unmarshal([]byte(`{"instance":"x","entries":`+nothings+`}`), new(RegisterRequest))
+		},
+		"heartbeat": func() error {
+			return json.Unmarshal([]byte(`{"instance":"x","stats":`+nothings+`}`), new(HeartbeatRequest))
+		},
+		"old": func() error { _, err := ParseTransports([]byte(nothings)); return err },
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := read()
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; err == nil || got > 1<<20 {
+			t.Errorf("%s: %v after %d bytes of memory", name, err, got)
+		}
+	}
+	a, _ := keys(1)
+	b, _ := keys(2)
+	rq := RegisterRequest{Instance{"x", 7}, []SignedTransport{{Transport: NewTransport(a, b, TypeSTCPR, "")}, {Transport: NewTransport(a, b, TypeDmsg, "")}}}
+	beat := HeartbeatRequest{Instance{"y", 8}, []TransportStats{{ID: rq.Entries[0].ID, RTTMicros: 5}, {ID: rq.Entries[1].ID}}}
+	text, _ := json.Marshal(rq)
+	var gotRq RegisterRequest
+	if err := json.Unmarshal(text, &gotRq); err != nil || !reflect.DeepEqual(gotRq, rq) {
+		t.Errorf("%+v, %v; want %+v", gotRq, err, rq)
+	}
+	text, _ = json.Marshal(beat)
+	var gotBeat HeartbeatRequest
+	if err := json.Unmarshal(text, &gotBeat); err != nil || !reflect.DeepEqual(gotBeat, beat) {
+		t.Errorf("%+v, %v; want %+v", gotBeat, err, beat)
 	}
 }
 

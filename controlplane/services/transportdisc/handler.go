@@ -162,9 +162,9 @@ func (c *call) register() error {
 		return err
 	}
 	if legacy && bytes.HasPrefix(bytes.TrimSpace(c.PostBody()), []byte("[")) {
-		var entries []deployment.SignedTransport
-		if err := c.decode(&entries, "array of signed transports"); err != nil {
-			return err
+		entries, err := deployment.ParseTransports(c.PostBody())
+		if err != nil {
+			return deployment.ErrBadRequest.With("the body is no array of signed transports")
 		}
 		if len(entries) > deployment.MaxRegister {
 			return deployment.ErrBadRequest.With(fmt.Sprintf("%d transports at once; want up to %d", len(entries), deployment.MaxRegister))
