@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -128,7 +129,10 @@ func (c *Config) validateDeployments(ps *api.Problems) {
 	seen := map[cipher.PubKey]int{}
 	for i, d := range c.Deployments {
 		path := fmt.Sprintf("deployments[%d]", i)
-		ps.Under(path, d.Validate())
+		for _, e := range api.Split(bare(d.Validate())) {
+			name, text, _ := strings.Cut(e.Error(), ": ")
+			ps.Add(path+"."+name, "%s", text)
+		}
 		if d.DmsgDiscovery == "" && len(d.DmsgServers) == 0 {
 			ps.Add(path, "has neither dmsg_discovery nor dmsg_servers: visors find each other over dmsg")
 		}
@@ -140,6 +144,14 @@ func (c *Config) validateDeployments(ps *api.Problems) {
 		}
 		seen[d.ID] = i
 	}
+}
+
+// bare takes away what err says before the faults that it wraps, each "<key>: <text>".
+func bare(err error) error {
+	if inner := errors.Unwrap(err); inner != nil {
+		return inner
+	}
+	return err
 }
 
 // validateRelays notes relays that are pinned in two networks: a relay keeps but one
