@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -121,6 +122,7 @@ func (c *call) resolve(rest string) error {
 type keyList struct {
 	mu      sync.Mutex
 	changes uint64
+	next    time.Time   // it is not made anew before; see httpd.Again
 	body    *httpd.Body // nil: not made yet
 }
 
@@ -128,7 +130,8 @@ type keyList struct {
 func (c *call) transports() error {
 	l := &c.s.bound
 	l.mu.Lock()
-	if changes := c.s.records.Changes(); l.body == nil || l.changes != changes {
+	at := c.s.o.Now()
+	if changes := c.s.records.Changes(); l.body == nil || l.changes != changes && !at.Before(l.next) {
 		l.changes = changes
 		out := deployment.BoundKeys{STCPR: []cipher.PubKey{}, SUDPH: []cipher.PubKey{}}
 		for _, e := range c.s.records.All(func(e *mirror.Entry[*record]) bool { return e.Value.Reach != unreachable }) {
@@ -142,7 +145,7 @@ func (c *call) transports() error {
 			l.mu.Unlock()
 			return err
 		}
-		l.body = httpd.NewBody(b)
+		l.body, l.next = httpd.NewBody(b), httpd.Again(at, c.s.o.Now())
 	}
 	body := l.body
 	l.mu.Unlock()

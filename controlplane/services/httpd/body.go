@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -57,6 +58,21 @@ func (b *Body) Send(rc *fasthttp.RequestCtx) {
 // Send answers with v, which must be something that JSON can say, as a Body that is
 // sent once.
 func Send(rc *fasthttp.RequestCtx, v any) { NewBody(encode(v)).Send(rc) }
+
+// Lists whose making takes longer than noticed are kept listShare times as long, so that
+// those who change them and those who ask do not keep a core busy.
+const (
+	noticed   = 5 * time.Millisecond
+	listShare = 20
+)
+
+// Again returns when a list may be made anew that has been made from began to done.
+func Again(began, done time.Time) time.Time {
+	if took := done.Sub(began); took >= noticed {
+		return done.Add(listShare * took)
+	}
+	return done
+}
 
 // pack compresses b. Writing to memory does not fail.
 func pack(b []byte) []byte {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -91,11 +92,17 @@ func (c *call) typ() (string, error) {
 	return t, nil
 }
 
-// A list is the answer to all services of a type, until records change.
+// A list is all services of a type, until records change.
 type list struct {
 	changes uint64
+	made    time.Time
+	next    time.Time // it is not made anew before; see httpd.Again
+	found   []*deployment.Service
 	body    *httpd.Body
 }
+
+// expiry is how long a list may hold what has expired, which is no change at once.
+const expiry = time.Second
 
 // maxLists bounds the lists that are kept; types are strangers' words.
 const maxLists = 64
@@ -112,27 +119,20 @@ func (c *call) list() error {
 			return deployment.ErrBadRequest.With("quantity is no number")
 		}
 	}
-	s := c.s
+	l, err := c.s.list(typ)
+	if err != nil {
+		return err
+	}
 	if version == "" && country == "" && quantity == 0 {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		changes := s.records.Changes()
-		l, ok := s.lists[typ]
-		if !ok || l.changes != changes {
-			b, err := json.Marshal(s.find(typ, "", ""))
-			if err != nil {
-				return err
-			}
-			if len(s.lists) >= maxLists {
-				clear(s.lists)
-			}
-			l = list{changes, httpd.NewBody(b)}
-			s.lists[typ] = l
-		}
 		l.body.Send(c.RequestCtx)
 		return nil
 	}
-	found := s.find(typ, version, country)
+	found := []*deployment.Service{}
+	for _, v := range l.found {
+		if (version == "" || v.Version == version) && (country == "" || v.Geo != nil && strings.EqualFold(v.Geo.Country, country)) {
+			found = append(found, v)
+		}
+	}
 	if quantity > 0 && quantity < len(found) {
 		// Not always the same ones, or these would carry everybody.
 		rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
@@ -142,13 +142,31 @@ func (c *call) list() error {
 	return nil
 }
 
-// find returns services, in the order of their keys.
-func (s *Service) find(typ, version, country string) []*deployment.Service {
-	entries := s.records.All(func(e *mirror.Entry[*deployment.Service]) bool {
-		v := e.Value
-		return v.Type == typ && (version == "" || v.Version == version) &&
-			(country == "" || v.Geo != nil && strings.EqualFold(v.Geo.Country, country))
-	})
+// list returns the services of a type.
+func (s *Service) list(typ string) (list, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, changes := s.o.Now(), s.records.Changes()
+	l, ok := s.lists[typ]
+	if ok && (l.changes == changes && at.Sub(l.made) < expiry || at.Before(l.next)) {
+		return l, nil
+	}
+	l = list{changes: changes, made: at, found: s.find(typ)}
+	b, err := json.Marshal(l.found)
+	if err != nil {
+		return l, err
+	}
+	l.body, l.next = httpd.NewBody(b), httpd.Again(at, s.o.Now())
+	if len(s.lists) >= maxLists {
+		clear(s.lists)
+	}
+	s.lists[typ] = l
+	return l, nil
+}
+
+// find returns the services of a type, in the order of their keys.
+func (s *Service) find(typ string) []*deployment.Service {
+	entries := s.records.All(func(e *mirror.Entry[*deployment.Service]) bool { return e.Value.Type == typ })
 	slices.SortFunc(entries, func(a, b mirror.Entry[*deployment.Service]) int { return strings.Compare(a.Key, b.Key) })
 	found := make([]*deployment.Service, 0, len(entries))
 	for _, e := range entries {
