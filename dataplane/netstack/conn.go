@@ -35,9 +35,8 @@ type Conn struct {
 
 	sent, received atomic.Uint64 // bytes of data
 
-	floor   atomic.Int64          // shortest round trip so far, in ns; 0 for none
-	spread  atomic.Pointer[paths] // nil: it never was
-	stalled int                   // how often tend found it without a window; tend's own
+	floor  atomic.Int64          // shortest round trip so far, in ns; 0 for none
+	spread atomic.Pointer[paths] // nil: it never was
 
 	rack rackSwitch
 

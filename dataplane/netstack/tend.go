@@ -2,6 +2,7 @@ package netstack
 
 import (
 	"errors"
+	"reflect"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -57,12 +58,40 @@ func (c *Conn) tend() {
 	switch tcp.EndpointState(info.State) {
 	case tcp.StateEstablished:
 		cc := tcpip.CongestionControlOption("cubic")
-		c.ep.SetSockOpt(&cc)                       // starts anew, with the initial window
-		c.ep.SocketOptions().SetDelayOption(false) // sends what the window allows
+		c.ep.SetSockOpt(&cc) // starts anew, with the initial window
 	case tcp.StateCloseWait, tcp.StateFinWait1, tcp.StateClosing, tcp.StateLastAck:
-		// gVisor resets the window of established streams only.
-		if c.stalled++; c.stalled > 1 {
+		// gVisor's option does nothing in these.
+		if !reopen(c.ep) {
 			c.fail(errStalled)
+			return
 		}
+	default:
+		return
 	}
+	c.ep.SocketOptions().SetDelayOption(false) // sends what the window allows
+}
+
+// reopen gives a stream the initial congestion window, and slow start until the next
+// loss. gVisor exports nothing that does so once an end has closed its half, but data
+// that was written before has to arrive all the same. The fields are written under the
+// lock under which gVisor reads them. Where a newer gVisor has no such fields reopen
+// returns false, and TestReopen fails.
+func reopen(ep tcpip.Endpoint) bool {
+	e, ok := ep.(*tcp.Endpoint)
+	if !ok {
+		return false
+	}
+	e.LockUser()
+	defer e.UnlockUser()
+	snd := reflect.ValueOf(e).Elem().FieldByName("snd")
+	if !snd.IsValid() || snd.Kind() != reflect.Pointer || snd.IsNil() || snd.Elem().Kind() != reflect.Struct {
+		return false
+	}
+	state := snd.Elem().FieldByName("TCPSenderState")
+	if !state.IsValid() || state.Type() != reflect.TypeFor[tcp.TCPSenderState]() {
+		return false
+	}
+	s := (*tcp.TCPSenderState)(state.Addr().UnsafePointer())
+	s.SndCwnd, s.Ssthresh = tcp.InitialCwnd, tcp.InitialSsthresh
+	return true
 }

@@ -6,6 +6,9 @@ import (
 	"io"
 	"testing"
 	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
 // TestStalled: 4294967294 is what gVisor reports of a window of -2, and took a stream
@@ -19,21 +22,54 @@ func TestStalled(t *testing.T) {
 }
 
 // TestHeavyLoss moves data where every tenth packet is lost, with the seed that took
-// the window below 0.
+// the window below 0: from a stream of which both directions are open, and from one that
+// the other end has closed its half of, which is closed behind the data.
 func TestHeavyLoss(t *testing.T) {
-	p := newPair(t, fault{seed: 111, loss: 0.1, delay: 200 * time.Microsecond})
+	for _, half := range []bool{false, true} {
+		t.Run(map[bool]string{false: "open", true: "half-closed"}[half], func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, fault{seed: 111, loss: 0.1, delay: 200 * time.Microsecond})
+			c, s := join(t, p)
+			defer c.Close()
+			defer s.Close()
+			if half {
+				_ = s.CloseWrite()
+				if _, err := io.ReadAll(c); err != nil {
+					t.Fatal(err)
+				}
+			}
+			data := make([]byte, 64<<10)
+			rand.Read(data)
+			go func() {
+				_, _ = c.Write(data) // the reader sees what is missing
+				_ = c.Close()
+			}()
+			_ = s.SetReadDeadline(time.Now().Add(3 * time.Minute))
+			got, err := io.ReadAll(s)
+			if err != nil || !bytes.Equal(got, data) {
+				t.Fatalf("read %d of %d bytes, %v", len(got), len(data), err)
+			}
+		})
+	}
+}
+
+// TestReopen: gVisor still keeps the window where reopen looks for it.
+func TestReopen(t *testing.T) {
+	p := newPair(t, fault{})
 	c, s := join(t, p)
 	defer c.Close()
 	defer s.Close()
-	data := make([]byte, 64<<10)
-	rand.Read(data)
-	go func() {
-		_, _ = c.Write(data) // the reader sees what is missing
-		_ = c.CloseWrite()
-	}()
-	_ = s.SetReadDeadline(time.Now().Add(3 * time.Minute))
-	got, err := io.ReadAll(s)
-	if err != nil || !bytes.Equal(got, data) {
-		t.Fatalf("read %d of %d bytes, %v", len(got), len(data), err)
+	if _, err := c.Write(make([]byte, 256<<10)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(s, make([]byte, 256<<10)); err != nil {
+		t.Fatal(err)
+	}
+	var info tcpip.TCPInfoOption
+	if !reopen(c.ep) {
+		t.Fatal("gVisor keeps the window elsewhere")
+	}
+	if err := c.ep.GetSockOpt(&info); err != nil || info.SndCwnd != tcp.InitialCwnd {
+		t.Fatalf("the window is %d, %v", info.SndCwnd, err)
 	}
 }
