@@ -52,6 +52,7 @@ type Manager struct {
 	punches    map[cipher.PubKey]*punch
 	wants      map[want]*wanted
 	suspected  time.Time                   // when the relays were checked because a link died
+	offered    time.Time                   // when links were checked because of an offer
 	shunned    map[cipher.PubKey]time.Time // not for automatic transports, until then
 }
 

@@ -23,6 +23,9 @@ const (
 	maxAnswers  = 32
 	maxFamiliar = 16
 	maxOffers   = 4
+	// offerChecks is how often, at most, all links are checked because of offers, which
+	// anybody can make.
+	offerChecks = time.Second
 	// mappedTimeout is how long STUN servers may keep an offer waiting.
 	mappedTimeout = 500 * time.Millisecond
 )
@@ -200,9 +203,12 @@ func (m *Manager) answer(pk cipher.PubKey) (a *answer, code, text string) {
 		m.plane.expect(pk, true)
 	}
 	m.mu.Lock()
-	up := m.isUp(pk, link.SUDPH)
+	check := m.isUp(pk, link.SUDPH) && time.Since(m.offered) >= offerChecks
+	if check {
+		m.offered = time.Now()
+	}
 	m.mu.Unlock()
-	if up {
+	if check {
 		m.plane.check(checkWithin) // whoever makes an offer has lost his end of the link
 	}
 	return &answer{p, agent, ours}, "", ""

@@ -3,8 +3,10 @@ package transport
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/skyminer/skywire/dataplane/cipher"
+	"github.com/skyminer/skywire/dataplane/link"
 )
 
 // Strangers, however many keys they have, leave places to visors that are known here; and
@@ -85,6 +87,36 @@ func TestOffersOfStrangers(t *testing.T) {
 		offer(friend)
 		if len(p.expected) != 1 || !p.expected[friend] {
 			t.Errorf("%d keys are expected, the friend: %v; want it alone", len(p.expected), p.expected[friend])
+		}
+	})
+}
+
+// Visors that have links, and make one offer after the other, do not have all links
+// checked all the time.
+func TestOffersCheckSeldom(t *testing.T) {
+	inBubble(t, Settings{}, func(t *testing.T, b *bubble, _ *services) {
+		b.Manager.plane = &expectantPlane{b.plane, map[cipher.PubKey]bool{}}
+		for range 10 {
+			pk, _ := cipher.GenerateKeyPair()
+			b.linkChanged(key{pk, link.SUDPH}, false, true, nil)
+			a, code, text := b.answer(pk)
+			if code != "" {
+				t.Fatal(code, text)
+			}
+			a.agent.Close()
+			b.leave(a.punch)
+		}
+		if n := b.plane.checks(); n != 1 {
+			t.Errorf("links were checked %d times, want once", n)
+		}
+		time.Sleep(offerChecks)
+		pk, _ := cipher.GenerateKeyPair()
+		b.linkChanged(key{pk, link.SUDPH}, false, true, nil)
+		a, _, _ := b.answer(pk)
+		a.agent.Close()
+		b.leave(a.punch)
+		if n := b.plane.checks(); n != 2 {
+			t.Errorf("links were checked %d times after a while, want twice", n)
 		}
 	})
 }
