@@ -22,14 +22,16 @@ const (
 	idleTimeout = 2 * time.Minute
 	// maxConns is below the 20,000 files that many systems give to a process.
 	maxConns = 16384
+	// crowded is from how many connections on each is closed after its answer: a relay in
+	// the same process needs as many files, and an idle connection costs some 30 KB.
+	crowded = maxConns / 2
 	// shutdownTimeout is how long calls under way have at the end.
 	shutdownTimeout = 5 * time.Second
 )
 
 // NewServer returns a server of handler, named name in logs.
 func NewServer(name string, handler fasthttp.RequestHandler, log zerolog.Logger) *fasthttp.Server {
-	return &fasthttp.Server{
-		Handler:               handler,
+	s := &fasthttp.Server{
 		Name:                  name,
 		NoDefaultServerHeader: true,
 		Concurrency:           maxConns,
@@ -58,6 +60,19 @@ func NewServer(name string, handler fasthttp.RequestHandler, log zerolog.Logger)
 			rc.SetConnectionClose()
 		},
 	}
+	s.Handler = relieved(s, handler, crowded)
+	return s
+}
+
+// relieved returns handler, but while s has more than most connections each is closed
+// after its answer.
+func relieved(s *fasthttp.Server, handler fasthttp.RequestHandler, most int32) fasthttp.RequestHandler {
+	return func(rc *fasthttp.RequestCtx) {
+		handler(rc)
+		if s.GetOpenConnectionsCount() > most {
+			rc.SetConnectionClose()
+		}
+	}
 }
 
 // A logger takes what fasthttp has to say, which strangers can trigger, at debug.
@@ -70,10 +85,15 @@ func (l logger) Printf(format string, args ...any) {
 }
 
 // Serve serves l with s until ctx ends, then lets calls under way end. It closes l.
-// A listener that fails ends it with that error.
+// A listener that fails for good ends it with that error; what passes, as a lack of
+// files does, is waited for.
 func Serve(ctx context.Context, s *fasthttp.Server, l net.Listener) error {
 	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(l) }()
+	log := zerolog.Nop()
+	if own, ok := s.Logger.(logger); ok {
+		log = own.log
+	}
+	go func() { failed <- s.Serve(patient{l, ctx, log}) }()
 	select {
 	case err := <-failed:
 		_ = l.Close()
