@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/skyminer/skywire/controlplane/graph"
 )
 
 // A service that answers with a list of nothings is refused before its callers run out
@@ -22,7 +24,11 @@ func TestListsOfNothing(t *testing.T) {
 		"all":      func() error { _, _, err := tpd.All(t.Context(), ""); return err },
 		"edge":     func() error { _, err := tpd.Edge(t.Context(), pk); return err },
 		"services": func() error { _, err := sd.Services(t.Context(), Filter{Type: ServiceVPN}); return err },
-		"uptimes":  func() error { _, err := ut.Uptimes(t.Context(), UptimeQuery{}); return err },
+		"paths": func() error {
+			_, err := NewRouteFinder(url, c).Paths(t.Context(), graph.Query{From: pk, To: pk})
+			return err
+		},
+		"uptimes": func() error { _, err := ut.Uptimes(t.Context(), UptimeQuery{}); return err },
 	}
 	for name, call := range calls {
 		var before, after runtime.MemStats

@@ -39,6 +39,10 @@ type PathHop struct {
 // visor reads no more than their hops.
 type PathsReply map[string][][]PathHop
 
+// maxPaths is the most bytes of an answer: the most paths of the most hops take 60 KiB.
+// In memory a hop of nothing, {}, takes 30 times as much.
+const maxPaths = 256 << 10
+
 // A RouteFinder is the client of one. It may be used concurrently.
 type RouteFinder struct {
 	url string
@@ -57,7 +61,7 @@ func (r *RouteFinder) Paths(ctx context.Context, q graph.Query) ([]graph.Path, e
 		MinHops: q.MinHops, MaxHops: q.MaxHops, K: max(q.K, 1), Avoid: q.Avoid, Prefer: q.Prefer, Types: q.Types,
 	}}
 	reply := make(PathsReply)
-	if err := r.c.do(ctx, request{method: http.MethodPost, base: r.url, path: "/routes", in: rq, out: &reply}); err != nil {
+	if err := r.c.do(ctx, request{method: http.MethodPost, base: r.url, path: "/routes", in: rq, out: &reply, limit: maxPaths}); err != nil {
 		return nil, err
 	}
 	var paths []graph.Path
