@@ -70,11 +70,37 @@ func New() *Graph {
 // Set adds e, or replaces the edge of that ID. An edge from a key to itself is
 // removed instead: no path uses it.
 func (g *Graph) Set(e Edge) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.set(e)
+}
+
+// A Change sets an edge or, if Gone, removes that of its ID.
+type Change struct {
+	Edge
+	Gone bool
+}
+
+// Update makes changes, in their order, without a query in between: queries wait once
+// for all of them.
+func (g *Graph) Update(changes []Change) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range changes {
+		c := &changes[i]
+		if !c.Gone {
+			g.set(c.Edge)
+		} else if at, ok := g.ids[c.ID]; ok {
+			g.remove(at)
+		}
+	}
+}
+
+// set is Set. mu is held.
+func (g *Graph) set(e Edge) {
 	if !(e.Cost > MinCost) {
 		e.Cost = MinCost
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if i, ok := g.ids[e.ID]; ok {
 		old := &g.edges[i]
 		if g.nodes[old.a].pk == e.A && g.nodes[old.b].pk == e.B && g.types[old.typ].name == e.Type {

@@ -112,6 +112,22 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// Changes are made in their order.
+func TestUpdate(t *testing.T) {
+	g := New()
+	one, two := Edge{ID: id(1), A: key(1), B: key(2), Type: "stcpr", Cost: 5}, Edge{ID: id(2), A: key(2), B: key(3), Type: "stcpr", Cost: 5}
+	cheaper := two
+	cheaper.Cost = 1
+	g.Update([]Change{{Edge: one}, {Edge: two}, {Edge: Edge{ID: id(1)}, Gone: true}, {Edge: cheaper}, {Edge: Edge{ID: id(9)}, Gone: true}})
+	got := g.Paths(Query{From: key(2), To: key(3)})
+	if len(got) != 1 || got[0].Cost != 1 {
+		t.Errorf("got %v", got)
+	}
+	if keys, edges := g.Size(); keys != 2 || edges != 1 {
+		t.Errorf("%d keys and %d edges, want 2 and 1", keys, edges)
+	}
+}
+
 // Edges that come, change and go leave nothing behind.
 func TestChange(t *testing.T) {
 	n := &network{g: New()}

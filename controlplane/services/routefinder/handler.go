@@ -56,10 +56,11 @@ func (s *Service) routes(body []byte) (deployment.PathsReply, error) {
 		return nil, err
 	}
 	defer func() { <-s.places }()
+	g := s.current()
 	reply := make(deployment.PathsReply, len(qs))
 	for _, q := range qs {
 		var out [][]deployment.PathHop
-		for _, p := range q.only(s.graph.Paths(q.Query)) {
+		for _, p := range q.only(g.Paths(q.Query)) {
 			hops := make([]deployment.PathHop, len(p.Hops))
 			for i, h := range p.Hops {
 				hops[i] = deployment.PathHop{TpID: h.ID, From: h.From, To: h.To, Type: h.Type}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -58,6 +59,12 @@ type Service struct {
 	index  *transportdisc.Index
 	graph  *graph.Graph
 	places chan struct{}
+
+	updating sync.Mutex // held by who gives the graph changes; taken before mu
+	given    []graph.Change
+
+	mu      sync.Mutex
+	pending []graph.Change // that graph does not have yet
 }
 
 var (
@@ -80,13 +87,37 @@ func New(st store.Store, o Options) (*Service, error) {
 	return s, nil
 }
 
-// changed takes a change of what is listed.
+// maxPending is how many changes wait for the next query.
+const maxPending = 4096
+
+// changed takes a change of what is listed. The graph gets it with the next query: the
+// discovery must not wait for queries under way, nor each query for a change.
 func (s *Service) changed(t deployment.Transport, stats *deployment.TransportStats, listed bool) {
-	if !listed {
-		s.graph.Remove(t.ID)
-		return
+	c := graph.Change{Edge: graph.Edge{ID: t.ID}, Gone: !listed}
+	if listed {
+		c.Edge = graph.Edge{ID: t.ID, A: t.Edges[0], B: t.Edges[1], Type: t.Type, Cost: deployment.Cost(t.Type, stats)}
 	}
-	s.graph.Set(graph.Edge{ID: t.ID, A: t.Edges[0], B: t.Edges[1], Type: t.Type, Cost: deployment.Cost(t.Type, stats)})
+	s.mu.Lock()
+	s.pending = append(s.pending, c)
+	many := len(s.pending) >= maxPending
+	s.mu.Unlock()
+	if many {
+		s.current()
+	}
+}
+
+// current returns the graph with all changes.
+func (s *Service) current() *graph.Graph {
+	s.updating.Lock()
+	defer s.updating.Unlock()
+	s.mu.Lock()
+	s.given, s.pending = s.pending, s.given[:0]
+	s.mu.Unlock()
+	if len(s.given) > 0 {
+		s.graph.Update(s.given)
+		clear(s.given)
+	}
+	return s.graph
 }
 
 // Run implements httpd.Service.
@@ -104,6 +135,6 @@ func (s *Service) Report(h *httpd.Health) { h.StoreLost = s.index.Lost() }
 
 // WriteMetrics implements httpd.MetricsWriter.
 func (s *Service) WriteMetrics(w io.Writer) {
-	keys, edges := s.graph.Size()
+	keys, edges := s.current().Size()
 	fmt.Fprintf(w, "skywire_rf_keys %d\nskywire_rf_edges %d\n", keys, edges)
 }
