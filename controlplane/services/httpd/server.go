@@ -36,6 +36,7 @@ func NewServer(name string, handler fasthttp.RequestHandler, log zerolog.Logger)
 		NoDefaultServerHeader: true,
 		Concurrency:           maxConns,
 		MaxRequestBodySize:    MaxRequestBody,
+		WriteBufferSize:       1 << 10, // enough for most answers; longer ones are not copied
 		ReadTimeout:           readTimeout,
 		WriteTimeout:          writeTimeout,
 		IdleTimeout:           idleTimeout,
@@ -64,11 +65,14 @@ func NewServer(name string, handler fasthttp.RequestHandler, log zerolog.Logger)
 	return s
 }
 
-// relieved returns handler, but while s has more than most connections each is closed
-// after its answer.
+// relieved returns handler, but connections keep little memory and, while s has more
+// than most, are closed after their answer.
 func relieved(s *fasthttp.Server, handler fasthttp.RequestHandler, most int32) fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
 		handler(rc)
+		// Most connections wait for the request of the next minute, and need not keep the
+		// body of the last; ReduceMemoryUsage would also keep silent ones from their 408.
+		rc.Request.SwapBody(nil)
 		if s.GetOpenConnectionsCount() > most {
 			rc.SetConnectionClose()
 		}
