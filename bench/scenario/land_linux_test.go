@@ -45,8 +45,9 @@ func TestLand(t *testing.T) {
 	})
 	t.Run("services", func(t *testing.T) {
 		e.Duration = 2 * time.Second // for someone to ask the route finder
-		m := wantMetrics(t, Services(), e, "cores", "rss_mb", "route_finder_p50_ms", "route_finder_p99_ms", "boot_s", "requests_per_s")
-		if m["visors"] != 20 || m["transports"] != 100 {
+		m := wantMetrics(t, Services(), e, "rss_mb", "route_finder_p50_ms", "route_finder_p99_ms", "boot_s", "requests_per_s")
+		cores, ok := m["cores"] // 0 where all that was asked took less than a tick of the kernel's
+		if m["visors"] != 20 || m["transports"] != 100 || !ok || cores < 0 {
 			t.Errorf("metrics %v", m)
 		}
 	})
