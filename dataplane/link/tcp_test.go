@@ -94,7 +94,7 @@ func TestTCPLinkCarriesPackets(t *testing.T) {
 // change.
 func TestTCPRekey(t *testing.T) {
 	limits := noise.DefaultLimits()
-	limits.RekeyAfter, limits.TakeoverAfter, limits.RejectAfter = 100*time.Millisecond, 400*time.Millisecond, 2*time.Second
+	limits.RekeyAfter, limits.TakeoverAfter, limits.RejectAfter = 100*time.Millisecond, 400*time.Millisecond, 10*time.Second
 	limits.ConfirmWithin = time.Second
 	adjust := func(c *Config) { c.Limits = limits }
 	a, b := tcpNode(t, adjust), tcpNode(t, adjust)
@@ -210,7 +210,7 @@ func TestTCPRefused(t *testing.T) {
 	addr := b.TCPAddr()
 	b.stop()
 	l := addTCP(t, a, b.pk, addr)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	var op *net.OpError
 	if err := l.WaitUp(ctx); !errors.As(err, &op) {
@@ -248,7 +248,7 @@ func TestTCPNewestWins(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.expect(t, "down") // it has been told
-	for deadline := time.Now().Add(5 * time.Second); old.cause() == nil; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); old.cause() == nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the old connection is still open")
 		}
@@ -310,7 +310,7 @@ func TestTCPReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = io.Copy(io.Discard, conn) // until b closes it
-	for deadline := time.Now().Add(5 * time.Second); b.Drops()["bad_record"] == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); b.Drops()["bad_record"] == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("drops %v, want bad_record", b.Drops())
 		}

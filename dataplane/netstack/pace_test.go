@@ -170,7 +170,7 @@ func TestWriterFindsSpaceByItself(t *testing.T) {
 	c.ep.SocketOptions().SetSendBufferSize(8<<20, false) // without a word to the writer
 	select {
 	case <-progress:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the writer sleeps beside 8 MiB of space")
 	}
 	c.Close()

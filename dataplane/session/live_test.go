@@ -457,7 +457,7 @@ func TestDialErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Long enough for a second try: a hop that has just started says nothing yet.
-	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
 	defer cancel()
 	_, err = a.m.Dial(ctx, nobody)
 	if !errors.Is(err, ErrHandshakeTimeout) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no rule for this label") {
