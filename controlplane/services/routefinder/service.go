@@ -26,7 +26,9 @@ type Options struct {
 	// Index is that of a transport discovery in the same process, which runs it; nil:
 	// the route finder makes its own over the store.
 	Index *transportdisc.Index
-	// Places is how many requests are worked on at once; others wait for up to Wait.
+	// Places is how many requests are worked on at once; others wait for up to Wait. They
+	// should be many for each processor: on a busy machine who is given a place that
+	// another left gets to use it only milliseconds later.
 	Places int
 	Wait   time.Duration
 	Now    func() time.Time
@@ -35,7 +37,7 @@ type Options struct {
 
 // DefaultOptions returns what suits a public network.
 func DefaultOptions() Options {
-	return Options{Places: runtime.GOMAXPROCS(0), Wait: 3 * time.Second, Now: time.Now, Log: zerolog.Nop()}
+	return Options{Places: 16 * runtime.GOMAXPROCS(0), Wait: 3 * time.Second, Now: time.Now, Log: zerolog.Nop()}
 }
 
 // Validate reports every fault of o.
@@ -106,9 +108,12 @@ func (s *Service) changed(t deployment.Transport, stats *deployment.TransportSta
 	}
 }
 
-// current returns the graph with all changes.
+// current returns the graph with all changes, but for those that somebody else gives it
+// just now: queries that wait for each other in a row would never catch up.
 func (s *Service) current() *graph.Graph {
-	s.updating.Lock()
+	if !s.updating.TryLock() {
+		return s.graph
+	}
 	defer s.updating.Unlock()
 	s.mu.Lock()
 	s.given, s.pending = s.pending, s.given[:0]
