@@ -230,6 +230,7 @@ func FuzzResequencer(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0, 5, 0, 1, 0, 0, 0, 7, 0, 2, 0, 0, 0, 6, 0})
 	f.Add([]byte{1, 0, 0, 0, 5, 0, 1, 0x40, 0, 0, 7, 90, 2, 0, 0, 0, 6, 200})
 	f.Add([]byte{1, 0, 0, 0, 5, 0, 1, 0, 0, 0x0f, 0xff, 0, 1, 0x80, 0, 0, 0, 1, 1, 0, 0, 0x10, 0x10, 0})
+	f.Add([]byte("0\x00\x00\x00000\xdf00000\x00\x00\x0500")) // a late one, and one that waits for longer therefore
 	f.Fuzz(func(t *testing.T, script []byte) {
 		g := newReseqRig(2)
 		now := time.Duration(0)
@@ -242,7 +243,7 @@ func FuzzResequencer(f *testing.F) {
 			g.bring(now, uint64(script[0]%4)+1, binary.BigEndian.Uint32(script[1:]), int(script[5])*20)
 			in++
 		}
-		g.look(now + g.hold)
+		g.look(now + g.hold + extraMost)
 		if len(g.out) != in || g.count != 0 || g.all.Load() != 0 {
 			t.Fatalf("%d packets in, %d out, %d wait, %d bytes held", in, len(g.out), g.count, g.all.Load())
 		}
