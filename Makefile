@@ -34,7 +34,7 @@ race: ## run the tests of the concurrent packages under the race detector (needs
 	CGO_ENABLED=1 $(GO) test -race $(RACE)
 
 e2e: build ## run whole visors against each other in network namespaces (needs root)
-	$(GO) test -count=1 -tags e2e -timeout 15m -parallel 5 ./bench/e2e ./bench/demo
+	$(GO) test -count=1 -tags e2e -timeout 15m -p 1 -parallel 5 ./bench/e2e ./bench/demo
 
 fuzz: ## run every Fuzz function for FUZZTIME (30s) each
 	.ci/fuzz $(FUZZTIME)
