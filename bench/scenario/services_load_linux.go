@@ -52,13 +52,10 @@ func newCrowd(conf deployment.Conf, n int) (*crowd, error) {
 	}
 	seen := make(map[deployment.TransportID]bool)
 	for i, a := range c.visors {
-		for k := 0; k < servicesDegree; {
-			b := c.visors[(i+1)%n]
-			if k > 0 {
-				b = c.visors[rand.N(n)]
-			}
+		b := c.visors[(i+1)%n]
+		for k := 0; k < servicesDegree; b = c.visors[rand.N(n)] {
 			t := deployment.NewTransport(a.pk, b.pk, deployment.TypeSUDPH, deployment.LabelAutomatic)
-			if a == b || seen[t.ID] {
+			if a == b || seen[t.ID] { // the last one's next may have chosen it before
 				continue
 			}
 			seen[t.ID] = true

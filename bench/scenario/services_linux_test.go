@@ -1,0 +1,25 @@
+package scenario
+
+import (
+	"testing"
+
+	"github.com/skyminer/skywire/controlplane/deployment"
+)
+
+// TestCrowd: where the first of the visors had chosen the last one, the last one looked for
+// its first transport for ever.
+func TestCrowd(t *testing.T) {
+	for range 30 {
+		c, err := newCrowd(deployment.Conf{}, 12)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends := 0
+		for _, v := range c.visors {
+			ends += len(v.transports)
+		}
+		if want := 2 * 12 * servicesDegree; ends != want {
+			t.Fatalf("%d ends of transports, want %d", ends, want)
+		}
+	}
+}
