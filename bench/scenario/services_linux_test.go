@@ -10,7 +10,7 @@ import (
 // its first transport for ever.
 func TestCrowd(t *testing.T) {
 	for range 30 {
-		c, err := newCrowd(deployment.Conf{}, 12)
+		c, err := newCrowd(deployment.Conf{}, 20)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -18,7 +18,7 @@ func TestCrowd(t *testing.T) {
 		for _, v := range c.visors {
 			ends += len(v.transports)
 		}
-		if want := 2 * 12 * servicesDegree; ends != want {
+		if want := 2 * 20 * servicesDegree; ends != want {
 			t.Fatalf("%d ends of transports, want %d", ends, want)
 		}
 	}
