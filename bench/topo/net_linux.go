@@ -155,8 +155,15 @@ func (l *Link) up() error {
 				return fmt.Errorf("topo: %s in %s: %w", e.Dev, e.NS.Name, err)
 			}
 			// A TUN device never says more than unknown.
-			if state := dev.Attrs().OperState; state == netlink.OperUp || state == netlink.OperUnknown {
-				break
+			state := dev.Attrs().OperState
+			if state == netlink.OperUp || state == netlink.OperUnknown {
+				tentative, err := e.tentative(dev)
+				if err != nil {
+					return err
+				}
+				if !tentative {
+					break
+				}
 			}
 			if time.Now().After(deadline) {
 				return fmt.Errorf("topo: %s in %s does not come up", e.Dev, e.NS.Name)
@@ -165,6 +172,25 @@ func (l *Link) up() error {
 		}
 	}
 	return nil
+}
+
+// tentative reports whether the IPv6 address of e, which is dev, is not in use yet: another
+// worker of the kernel's sees to that, even where there is no duplicate detection. Until
+// then what comes for it is dropped.
+func (e *End) tentative(dev netlink.Link) (bool, error) {
+	if !e.IPv6.IsValid() {
+		return false, nil
+	}
+	addrs, err := e.NS.nl.AddrList(dev, netlink.FAMILY_V6)
+	if err != nil {
+		return false, fmt.Errorf("topo: addresses of %s in %s: %w", e.Dev, e.NS.Name, err)
+	}
+	for _, a := range addrs {
+		if a.Flags&unix.IFA_F_TENTATIVE != 0 && a.IP.Equal(e.IPv6.Addr().AsSlice()) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // meet tells e the link-layer address of to for good. One lost ARP request
