@@ -156,14 +156,8 @@ func (l *Link) up() error {
 			}
 			// A TUN device never says more than unknown.
 			state := dev.Attrs().OperState
-			if state == netlink.OperUp || state == netlink.OperUnknown {
-				tentative, err := e.tentative(dev)
-				if err != nil {
-					return err
-				}
-				if !tentative {
-					break
-				}
+			if (state == netlink.OperUp || state == netlink.OperUnknown) && e.taken() {
+				break
 			}
 			if time.Now().After(deadline) {
 				return fmt.Errorf("topo: %s in %s does not come up", e.Dev, e.NS.Name)
@@ -174,23 +168,14 @@ func (l *Link) up() error {
 	return nil
 }
 
-// tentative reports whether the IPv6 address of e, which is dev, is not in use yet: another
-// worker of the kernel's sees to that, even where there is no duplicate detection. Until
-// then what comes for it is dropped.
-func (e *End) tentative(dev netlink.Link) (bool, error) {
+// taken reports whether what comes for the IPv6 address of e is delivered: another worker
+// of the kernel's sees to that, even where there is no duplicate detection.
+func (e *End) taken() bool {
 	if !e.IPv6.IsValid() {
-		return false, nil
+		return true
 	}
-	addrs, err := e.NS.nl.AddrList(dev, netlink.FAMILY_V6)
-	if err != nil {
-		return false, fmt.Errorf("topo: addresses of %s in %s: %w", e.Dev, e.NS.Name, err)
-	}
-	for _, a := range addrs {
-		if a.Flags&unix.IFA_F_TENTATIVE != 0 && a.IP.Equal(e.IPv6.Addr().AsSlice()) {
-			return true, nil
-		}
-	}
-	return false, nil
+	routes, err := e.NS.nl.RouteGet(e.IPv6.Addr().AsSlice())
+	return err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
 }
 
 // meet tells e the link-layer address of to for good. One lost ARP request
