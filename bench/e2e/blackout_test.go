@@ -71,9 +71,10 @@ func TestServicesGone(t *testing.T) {
 		t.Error(err)
 	}
 	d.expose(d.serve(), 81, "--allow", b.PK.String())
-	if err := <-b.send(b.reach(d, 81, "--min-hops", "2"), 1<<20).done; err != nil {
-		t.Errorf("a new route: %v", err)
-	}
+	again := b.reach(d, 81, "--min-hops", "2")
+	w.eventually(30*time.Second, "there is no new route", func() bool { // whoever sets it up may still be looking for its relay
+		return <-b.send(again, 1<<20).done == nil
+	})
 }
 
 // forget removes what a deployment has stored, except its keys.
