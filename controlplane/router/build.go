@@ -185,6 +185,12 @@ func (r *Router) learn(c *chooser, k *candidate, err error) bool {
 	return true
 }
 
+// unanswered reports whether a build failed with err because somebody did not answer, who
+// may in a moment: a setup node, a visor on the path, or all path finders.
+func unanswered(err error) bool {
+	return errors.Is(err, &setup.Error{Code: setup.CodeUnreachable}) || errors.Is(err, errNoFinder)
+}
+
 func onPath(k *candidate, pk cipher.PubKey) bool {
 	for _, h := range k.path.Hops {
 		if h.To == pk {

@@ -28,6 +28,9 @@ const (
 // ErrNoPath says that no deployment knows a path that the policy allows.
 var ErrNoPath = errors.New("router: no path that the policy allows")
 
+// errNoFinder says that no path finder has answered.
+var errNoFinder = errors.New("router: no path finder answers")
+
 // errNotDisjoint says that every path shares its visors with routes that there are.
 var errNotDisjoint = errors.New("router: no path that is disjoint from the routes in use")
 
@@ -114,8 +117,10 @@ func (c *chooser) next(ctx context.Context) (*candidate, error) {
 		switch {
 		case len(c.taken) > 0 && len(c.tried) == 0:
 			return nil, errNotDisjoint
-		case c.err != nil:
+		case c.err != nil && answered(c.err):
 			return nil, fmt.Errorf("%w to %s: %w", ErrNoPath, c.peer, c.err)
+		case c.err != nil:
+			return nil, fmt.Errorf("%w to %s: %w: %w", ErrNoPath, c.peer, errNoFinder, c.err)
 		}
 		return nil, fmt.Errorf("%w to %s", ErrNoPath, c.peer)
 	}
@@ -180,7 +185,7 @@ func (c *chooser) ask(ctx context.Context, avoid []cipher.PubKey) {
 		c.err = err
 	}
 	c.all = append(c.all, cands...)
-	if len(cands) == 0 && err != nil && !errors.Is(err, deployment.ErrNotFound) && !errors.Is(err, ErrNoPath) {
+	if len(cands) == 0 && err != nil && !answered(err) {
 		for _, k := range c.before {
 			if fits(k.path, q) {
 				cands = append(cands, k)
@@ -193,6 +198,11 @@ func (c *chooser) ask(ctx context.Context, avoid []cipher.PubKey) {
 			c.found = append(c.found, k)
 		}
 	}
+}
+
+// answered reports whether a finder's error is its answer.
+func answered(err error) bool {
+	return errors.Is(err, ErrNoPath) || errors.Is(err, deployment.ErrNotFound) || errors.Is(err, deployment.ErrBadRequest)
 }
 
 // find asks the finders of all deployments at once, and leaves out what contradicts q.

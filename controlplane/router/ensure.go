@@ -1,9 +1,11 @@
 package router
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/skyminer/skywire/dataplane/cipher"
@@ -29,8 +31,8 @@ type end struct {
 }
 
 // Ensure returns the class under which streams to pk travel as p asks for, when there is
-// a way that works; that takes 10 s at most. Class 0 is everything that accepts a direct
-// link.
+// a way that works; that takes 10 s at most, and as long where a visor or a service does
+// not answer: it may in a moment. Class 0 is everything that accepts a direct link.
 //
 // Errors: those of Policy.Validate; ErrSelf; ErrNoPath; *setup.Error and what else set-up
 // says; what Transports says; those of ctx.
@@ -165,38 +167,53 @@ func (r *Router) linkBehind(pk cipher.PubKey) {
 	})
 }
 
-// supply waits until a route of p is up. It has one made where there is none; what fails
-// for one caller fails for all who wait for it.
+// supply waits until a route of p is up. It has one made where there is none, and once
+// more after a pause where somebody did not answer: services that were away are back
+// before all visors are. What fails for one caller fails for all who wait for it.
 func (r *Router) supply(ctx context.Context, p *pool) error {
 	r.mu.Lock()
-	before := p.builds
+	defer r.mu.Unlock()
+	seen, pause := p.builds, firstRetry
+	var last error
 	for {
+		var again <-chan time.Time
 		switch {
 		case p.gone:
-			r.mu.Unlock()
 			return fmt.Errorf("router: the routes to %s have been removed", p.peer)
 		case p.up():
 			p.used = time.Now()
-			r.mu.Unlock()
 			return nil
 		case p.building:
-		case p.builds > before && p.err != nil:
-			err := p.err
-			r.mu.Unlock()
-			return err
+		case p.builds > seen && p.err != nil:
+			if last, seen = p.err, p.builds; !unanswered(last) {
+				return last
+			}
+			again = time.After(pause/2 + rand.N(pause))
+			pause *= 2
 		default:
 			if r.buildLocked(p); !p.building {
-				r.mu.Unlock()
 				return errClosed
 			}
 		}
-		changed := p.changed
-		r.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("router: no route to %s in time: %w", p.peer, ctx.Err())
+		if err := r.awaitBuild(ctx, p, again); err != nil {
+			return cmp.Or(last, err)
 		}
-		r.mu.Lock()
+	}
+}
+
+// awaitBuild waits, without r.mu, until a build of p has ended or it is time again.
+func (r *Router) awaitBuild(ctx context.Context, p *pool, again <-chan time.Time) error {
+	changed := p.changed
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	select {
+	case <-changed:
+		return nil
+	case <-again:
+		return nil
+	case <-r.ctx.Done():
+		return errClosed
+	case <-ctx.Done():
+		return fmt.Errorf("router: no route to %s in time: %w", p.peer, ctx.Err())
 	}
 }

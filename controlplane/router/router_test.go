@@ -1,11 +1,14 @@
 package router
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,8 +116,63 @@ func TestFinderDown(t *testing.T) {
 		p := w.paths(4)
 		return len(p) == 2 && p[0][0] != first && p[1][0] != first
 	})
-	if _, err := w.Ensure(t.Context(), w.pk(3), Policy{MinHops: 2}); !errors.Is(err, ErrNoPath) || !errors.Is(err, w.finder.err) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if _, err := w.Ensure(ctx, w.pk(3), Policy{MinHops: 2}); !errors.Is(err, ErrNoPath) || !errors.Is(err, w.finder.err) {
 		t.Errorf("a peer that was never asked for: %v", err)
+	}
+}
+
+// early is a transport of requests, the first few of which come too early for whoever is
+// to answer them.
+type early struct {
+	http.RoundTripper
+	n      atomic.Int32 // how many are left
+	answer func() (*http.Response, error)
+}
+
+func (e *early) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Path == "/v1/route" && e.n.Add(-1) >= 0 {
+		return e.answer()
+	}
+	return e.RoundTripper.RoundTrip(req)
+}
+
+// TestBackSoon: who does not answer at first is asked again within one call.
+func TestBackSoon(t *testing.T) {
+	const times = 2
+	for name, prepare := range map[string]func(w *world, e *early){
+		"path finder": func(w *world, _ *early) { w.finder.mute = times },
+		"setup node": func(_ *world, e *early) {
+			e.n.Store(times)
+			e.answer = func() (*http.Response, error) { return nil, errors.New("the discovery does not know it") }
+		},
+		"destination": func(w *world, e *early) {
+			e.n.Store(times)
+			e.answer = func() (*http.Response, error) {
+				rec := httptest.NewRecorder()
+				rec.WriteHeader(http.StatusBadGateway)
+				fmt.Fprintf(rec, `{"error":"cannot be reached over dmsg","code":"unreachable","at":"%s"}`, w.pk(2))
+				return rec.Result(), nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 3, [][2]int{{0, 1}, {1, 2}})
+			a := w.Visors[0]
+			e := &early{RoundTripper: a.HTTP}
+			prepare(w, e)
+			a.Client.SetNodes([]setup.NodeAddr{{PK: w.Node, Transport: e}})
+			if _, err := w.Ensure(t.Context(), w.pk(2), Policy{MinHops: 2}); err != nil {
+				w.finder.mu.Lock()
+				asked := w.finder.asked
+				w.finder.mu.Unlock()
+				if !tooSlow(err) || asked <= times {
+					t.Errorf("asked %d times, then %v", asked, err)
+				}
+				w.ensure(2, Policy{MinHops: 2})
+			}
+		})
 	}
 }
 
