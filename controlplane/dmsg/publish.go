@@ -82,6 +82,7 @@ func (p *publisher) update(ctx context.Context) time.Duration {
 		p.c.events.post(Event{Kind: EventPublished})
 	}
 	p.last, p.failures, p.hidden = e, 0, false
+	p.c.list(relays)
 	p.c.isReady.Do(func() { close(p.c.ready) })
 	return refreshEvery*9/10 + rand.N(refreshEvery/5)
 }
@@ -99,6 +100,16 @@ func (p *publisher) failed(ctx context.Context, err error) time.Duration {
 		p.c.events.post(Event{Kind: EventHidden, Err: err})
 	}
 	return again
+}
+
+// list notes that the discovery has an entry with these relays.
+func (c *Client) list(relays []cipher.PubKey) {
+	all := c.all()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range all {
+		s.listed = slices.Contains(relays, s.server)
+	}
 }
 
 // withdraw takes the entry out of the discovery, so that nobody dials who cannot be

@@ -120,6 +120,36 @@ func TestPublishRetries(t *testing.T) {
 	})
 }
 
+// TestListed: a session is listed when the discovery has been told about it, which a new
+// one with the same relay has to be once more: whatever ended the old one may have taken
+// the discovery's memory too.
+func TestListed(t *testing.T) {
+	r1, _ := cipher.GenerateKeyPair()
+	dir := &slowDir{}
+	publishing(t, dir, func(c *testClient, sessions func(...cipher.PubKey), _ func()) {
+		listed := func() bool { return c.Sessions()[0].Listed }
+		sessions(r1)
+		if listed() {
+			t.Error("listed before the entry was published")
+		}
+		<-c.Ready()
+		if !listed() {
+			t.Error("not listed though the entry is published")
+		}
+		dir.fail(disc.ErrUnreachable)
+		sessions(r1)
+		time.Sleep(time.Minute)
+		if listed() {
+			t.Error("a new session is listed though the discovery was not told")
+		}
+		dir.fail(nil)
+		time.Sleep(publishMost*3/2 + time.Second)
+		if !listed() {
+			t.Error("not listed after the discovery is back")
+		}
+	})
+}
+
 // rival is a discovery in which somebody with the same key is always faster.
 type rival struct {
 	slowDir

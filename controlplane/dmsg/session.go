@@ -34,6 +34,9 @@ type SessionInfo struct {
 	// Kept sessions are those that the client stays connected with and that its entry
 	// names; the others were opened to reach a peer and end when they are idle.
 	Kept bool
+	// Listed sessions are those by which others find the client: its entry in the discovery
+	// names the relay since this session began. Without a Directory it is the kept ones.
+	Listed bool
 	// Draining sessions take no new streams: the relay is about to stop.
 	Draining bool
 }
@@ -53,6 +56,7 @@ type session struct {
 
 	// Guarded by Client.mu.
 	kept    bool
+	listed  bool      // in the entry as published last
 	retired bool      // ended by us, for it is not needed any more
 	idle    time.Time // since when there has been no stream, or the relay has been draining; zero: neither, or nobody looked
 
@@ -183,5 +187,6 @@ func (s *session) info() SessionInfo {
 	return SessionInfo{
 		Server: s.server, Addr: s.addr, Since: s.since, RTT: time.Duration(s.rtt.Load()),
 		Streams: s.load(), Kept: s.kept, Draining: s.draining.Load(),
+		Listed: s.listed || s.kept && s.c.cfg.Directory == nil,
 	}
 }

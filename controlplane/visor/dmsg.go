@@ -273,7 +273,9 @@ func (n *dmsgNet) status() *api.Dmsg {
 	if n.directory != nil {
 		s.Discovery = n.directory.URL()
 	}
+	listed := false
 	for _, i := range n.client.Sessions() {
+		listed = listed || i.Listed
 		s.Relays = append(s.Relays, api.Relay{
 			PK: i.Server, Addr: i.Addr, Since: i.Since.UTC().Round(time.Second), RTTMicros: i.RTT.Microseconds(),
 			Streams: i.Streams, Draining: i.Draining,
@@ -287,11 +289,7 @@ func (n *dmsgNet) status() *api.Dmsg {
 	case n.hidden != nil:
 		s.LastError = fmt.Sprintf("the discovery did not take this visor's entry: %v", n.hidden)
 	default:
-		select {
-		case <-n.client.Ready():
-			s.Reachable = true
-		default:
-		}
+		s.Reachable = listed
 	}
 	return s
 }

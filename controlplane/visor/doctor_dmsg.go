@@ -1,6 +1,7 @@
 package visor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ func (v *Visor) checkRelays(context.Context) finding {
 		case len(s.Relays) == 0:
 			f = append(f, fail(name, "can this machine open TCP connections to the outside? Without a relay nobody finds this visor, and no NAT is passed", "none is connected"))
 		case !s.Reachable:
-			f = append(f, fail(name, "the discovery of the dmsg network has to answer; see above", "%d connected, but others do not know it: %s", len(s.Relays), s.LastError))
+			f = append(f, fail(name, "the discovery of the dmsg network has to answer; see above", "%d connected, but others do not know it: %s", len(s.Relays), cmp.Or(s.LastError, "the discovery has not been told yet")))
 		case len(s.Relays) == 1:
 			f = append(f, ok(name, "1 connected, %s away; when it fails, the visor is hard to find until it has found another", round(best)))
 		default:
