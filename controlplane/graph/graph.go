@@ -142,14 +142,6 @@ func (g *Graph) Size() (keys, edges int) {
 	return len(g.index), len(g.ids)
 }
 
-// Has reports whether pk has an edge.
-func (g *Graph) Has(pk cipher.PubKey) bool {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	_, ok := g.index[pk]
-	return ok
-}
-
 // node returns the index of pk, new or old. mu is held.
 func (g *Graph) node(pk cipher.PubKey) int32 {
 	if i, ok := g.index[pk]; ok {
