@@ -1,6 +1,7 @@
 package stunclient
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,22 +70,24 @@ func (c *Client) Handle(b []byte, from netip.AddrPort) bool {
 	if !stun.IsMessage(b) {
 		return false
 	}
-	var m stun.Message
-	m.Raw = append(m.Raw, b...)
+	c.mu.Lock()
+	p := c.waiting[transaction(b[8:20])] // what is nobody's costs no more than this
+	c.mu.Unlock()
+	if p == nil {
+		return false
+	}
+	m := stun.Message{Raw: bytes.Clone(b)}
 	if err := m.Decode(); err != nil || m.Type.Method != stun.MethodBinding ||
 		m.Type.Class != stun.ClassSuccessResponse && m.Type.Class != stun.ClassErrorResponse {
 		return false
 	}
-	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-	c.mu.Lock()
-	p := c.waiting[m.TransactionID]
-	if p == nil || from != p.to && !p.anybody {
-		c.mu.Unlock()
-		return p != nil // a forged answer is taken out, and not believed
+	if from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port()); from != p.to && !p.anybody {
+		return true // a forged answer is taken out, and not believed
 	}
-	delete(c.waiting, m.TransactionID)
-	c.mu.Unlock()
-	p.answer <- read(&m)
+	select {
+	case p.answer <- read(&m):
+	default: // it has one already
+	}
 	return true
 }
 

@@ -93,7 +93,13 @@ func (c *Client) resolve(ctx context.Context, servers []string, o Options, res *
 	found, errs := make([][]target, len(servers)), make([]error, len(servers))
 	var group sync.WaitGroup
 	for i, name := range servers {
-		group.Go(func() { found[i], errs[i] = resolve(ctx, name, o.Lookup) })
+		group.Go(func() {
+			addrs, err := Resolve(ctx, name, o.Lookup)
+			for _, a := range addrs {
+				found[i] = append(found[i], target{name, a})
+			}
+			errs[i] = err
+		})
 	}
 	group.Wait()
 	for i, err := range errs {
@@ -104,14 +110,19 @@ func (c *Client) resolve(ctx context.Context, servers []string, o Options, res *
 	return slices.Concat(found...)
 }
 
-func resolve(ctx context.Context, name string, lookup func(context.Context, string) ([]netip.Addr, error)) ([]target, error) {
-	host, service, err := net.SplitHostPort(name)
+// Resolve returns the addresses of a server, host:port: the first of each family. lookup
+// resolves names; nil: the system's resolver.
+func Resolve(ctx context.Context, server string, lookup func(ctx context.Context, host string) ([]netip.Addr, error)) ([]netip.AddrPort, error) {
+	host, service, err := net.SplitHostPort(server)
 	if err != nil {
 		return nil, err
 	}
 	port, err := net.DefaultResolver.LookupPort(ctx, "udp", service)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case port == 0:
+		return nil, fmt.Errorf("%s: nobody listens at port 0", server)
 	}
 	var addrs []netip.Addr
 	if a, err := netip.ParseAddr(host); err == nil {
@@ -124,12 +135,12 @@ func resolve(ctx context.Context, name string, lookup func(context.Context, stri
 	} else if addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host); err != nil {
 		return nil, err
 	}
-	var out []target
+	var out []netip.AddrPort
 	seen := map[bool]bool{} // by whether it is IPv4
 	for _, a := range addrs {
 		if a = a.Unmap(); !seen[a.Is4()] {
 			seen[a.Is4()] = true
-			out = append(out, target{name, netip.AddrPortFrom(a, uint16(port))})
+			out = append(out, netip.AddrPortFrom(a, uint16(port)))
 		}
 	}
 	return out, nil

@@ -64,14 +64,3 @@ type Failure struct {
 	Server string
 	Err    error
 }
-
-// Mapped returns the mapped addresses of both families.
-func (r *Result) Mapped() []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, n := range []*NAT{r.V4, r.V6} {
-		if n != nil {
-			out = append(out, n.Mapped)
-		}
-	}
-	return out
-}

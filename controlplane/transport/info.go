@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
@@ -49,21 +48,6 @@ type Info struct {
 	LastError   string
 	Persistent  bool
 	Auto        bool
-}
-
-// NAT types as [Reach] has them.
-const (
-	NATUnknown   = "unknown"   // no STUN server has answered
-	NATNone      = "none"      // the address is the visor's own
-	NATCone      = "cone"      // one mapping for all destinations: holes can be punched
-	NATSymmetric = "symmetric" // a mapping for each destination
-)
-
-// A Reach is how the visor is seen from outside.
-type Reach struct {
-	NAT    string
-	Mapped []netip.AddrPort // as STUN servers saw the UDP socket
-	Err    string           // why it is not known
 }
 
 // A MemberInfo is how the visor stands with a deployment.

@@ -193,16 +193,3 @@ func (m *Manager) shout() {
 
 // accepts reports whether pk may learn our addresses.
 func (m *Manager) accepts(pk cipher.PubKey) bool { return m.cfg.Accept == nil || m.cfg.Accept(pk) }
-
-// Reach asks the STUN servers how the visor is seen from outside. It takes 2 s at the most.
-func (m *Manager) Reach(ctx context.Context) Reach {
-	if m.plane == nil || !m.plane.udp().IsValid() {
-		return Reach{NAT: NATUnknown, Err: "this visor does not use UDP"}
-	}
-	kind, mapped, err := m.reflector.NAT(ctx)
-	r := Reach{NAT: kind, Mapped: mapped}
-	if err != nil {
-		r.Err = err.Error()
-	}
-	return r
-}

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"github.com/skyminer/skywire/controlplane/stunclient"
 )
 
 const (
@@ -32,9 +34,6 @@ type Socket interface {
 	WriteSTUN(b []byte, to netip.AddrPort) error
 }
 
-// A txID is a STUN transaction id, 96 random bits.
-type txID [12]byte
-
 // A connKey names the agent's end of a family: pion has one connection for each.
 type connKey struct {
 	ufrag string
@@ -43,18 +42,18 @@ type connKey struct {
 
 // A Hub distributes the STUN datagrams of one socket. Make it with NewHub.
 type Hub struct {
-	sock Socket
-	busy atomic.Int32 // agents and queries: 0 makes Handle cheap
+	sock    Socket
+	queries *stunclient.Client
+	busy    atomic.Int32 // agents and queries: 0 makes Handle cheap
 
-	mu      sync.Mutex
-	conns   map[connKey]*conn
-	queries map[txID]chan<- reply
-	agents  int
+	mu     sync.Mutex
+	conns  map[connKey]*conn
+	agents int
 }
 
 // NewHub returns a Hub that sends by way of sock.
 func NewHub(sock Socket) *Hub {
-	return &Hub{sock: sock, conns: map[connKey]*conn{}, queries: map[txID]chan<- reply{}}
+	return &Hub{sock: sock, queries: stunclient.New(sock.WriteSTUN), conns: map[connKey]*conn{}}
 }
 
 // Handle takes a datagram whose first byte is 0 to 3, borrowed until it returns. It does
@@ -83,24 +82,17 @@ func (h *Hub) Handle(b []byte, from netip.AddrPort) {
 // answer distributes a response. That of a query is known by its transaction; the others
 // go to every agent that has sent there, and whose it is not drops it.
 func (h *Hub) answer(b []byte, from netip.AddrPort) {
-	id := txID(b[8:headerLen])
+	if h.queries.Handle(b, from) {
+		return
+	}
 	h.mu.Lock()
-	query := h.queries[id]
 	var to []*conn
-	if query == nil {
-		for k, c := range h.conns {
-			if k.v6 == from.Addr().Is6() && c.sentTo(from) {
-				to = append(to, c)
-			}
+	for k, c := range h.conns {
+		if k.v6 == from.Addr().Is6() && c.sentTo(from) {
+			to = append(to, c)
 		}
 	}
 	h.mu.Unlock()
-	if query != nil {
-		select {
-		case query <- reply{append([]byte(nil), b...), from}:
-		default: // it has one already
-		}
-	}
 	for _, c := range to {
 		c.put(b, from)
 	}
@@ -126,20 +118,6 @@ func localUfrag(b []byte) (string, bool) {
 		rest = rest[min((n+3)&^3, len(rest)):]
 	}
 	return "", false
-}
-
-// ask registers a query; done forgets it.
-func (h *Hub) ask(id txID, to chan<- reply) (done func()) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.queries[id] = to
-	h.busy.Add(1)
-	return func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.queries, id)
-		h.busy.Add(-1)
-	}
 }
 
 // enter makes room for an agent.

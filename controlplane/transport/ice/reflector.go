@@ -5,12 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
+
+	"github.com/skyminer/skywire/controlplane/stunclient"
 )
 
 const (
@@ -25,16 +25,6 @@ const (
 	namesLife = 5 * time.Minute
 	// maxServers bounds the STUN servers that are asked at once.
 	maxServers = 8
-)
-
-// NAT types as a visor can tell them, of which only the mapping matters to others: the
-// filters of a cone are what hole punching is for. RFC 4787 section 4.1 calls them
-// endpoint-independent and address- or port-dependent mapping.
-const (
-	NATUnknown   = "unknown"   // too few answers
-	NATNone      = "none"      // the mapped address is one of the machine's own
-	NATCone      = "cone"      // the same for all destinations
-	NATSymmetric = "symmetric" // another for each destination
 )
 
 // A Resolver turns names into addresses; *net.Resolver is one.
@@ -205,10 +195,13 @@ func (r *Reflector) resolve(ctx context.Context) ([]netip.AddrPort, error) {
 		at  []netip.AddrPort
 		err error
 	}
+	lookup := func(ctx context.Context, host string) ([]netip.Addr, error) {
+		return r.resolver.LookupNetIP(ctx, "ip", host)
+	}
 	results := make([]found, len(r.servers))
 	var wg sync.WaitGroup
 	for i, s := range r.servers {
-		wg.Go(func() { results[i].at, results[i].err = lookup(ctx, r.resolver, s) })
+		wg.Go(func() { results[i].at, results[i].err = stunclient.Resolve(ctx, s, lookup) })
 	}
 	wg.Wait()
 	var all []netip.AddrPort
@@ -228,96 +221,4 @@ func (r *Reflector) resolve(ctx context.Context) ([]netip.AddrPort, error) {
 	defer r.mu.Unlock()
 	r.names, r.named = all, time.Now()
 	return all, nil
-}
-
-// lookup returns the addresses of host:port, one per family.
-func lookup(ctx context.Context, r Resolver, hostport string) ([]netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(hostport)
-	if err != nil {
-		return nil, err
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 {
-		return nil, fmt.Errorf("%s: not a port", hostport)
-	}
-	ips := []netip.Addr{}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		ips = append(ips, ip)
-	} else if ips, err = r.LookupNetIP(ctx, "ip", host); err != nil {
-		return nil, err
-	}
-	var all []netip.AddrPort
-	for _, is := range []func(netip.Addr) bool{netip.Addr.Is4, netip.Addr.Is6} {
-		for _, ip := range ips {
-			if ip = ip.Unmap(); is(ip) {
-				all = append(all, netip.AddrPortFrom(ip, uint16(n)))
-				break
-			}
-		}
-	}
-	return all, nil
-}
-
-// NAT tells what kind of NAT the socket is behind. It asks every server at its port and at
-// the one above, where servers of a deployment answer too: two destinations are enough to
-// tell. It takes 2 s at the most.
-func (r *Reflector) NAT(ctx context.Context) (kind string, mapped []netip.AddrPort, err error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	if len(r.servers) == 0 {
-		return NATUnknown, nil, errors.New("ice: no STUN server is known")
-	}
-	servers, err := r.resolve(ctx)
-	if err != nil {
-		return NATUnknown, nil, err
-	}
-	asked := slices.Clone(servers)
-	for _, s := range servers {
-		if s.Port() < 65535 {
-			asked = append(asked, netip.AddrPortFrom(s.Addr(), s.Port()+1))
-		}
-	}
-	views, err := r.views(ctx, asked)
-	if err != nil {
-		return NATUnknown, nil, err
-	}
-	own, err := interfaceAddrs()
-	if err != nil {
-		return NATUnknown, nil, err
-	}
-	kind, mapped = judge(views, own)
-	return kind, mapped, nil
-}
-
-// judge tells the kind of NAT from what servers have seen. IPv4 counts before IPv6, which
-// seldom has any.
-func judge(views []view, own []netip.Addr) (kind string, mapped []netip.AddrPort) {
-	kind = NATUnknown
-	for _, is := range []func(netip.Addr) bool{netip.Addr.Is4, netip.Addr.Is6} {
-		var seen []netip.AddrPort
-		n := 0
-		for _, v := range views {
-			if !is(v.server.Addr()) {
-				continue
-			}
-			n++
-			if !slices.Contains(seen, v.mapped) {
-				seen = append(seen, v.mapped)
-			}
-		}
-		mapped = append(mapped, seen...)
-		if kind != NATUnknown {
-			continue
-		}
-		switch {
-		case n == 0:
-		case len(seen) > 1:
-			kind = NATSymmetric
-		case slices.Contains(own, seen[0].Addr()):
-			kind = NATNone
-		case n > 1:
-			kind = NATCone
-		}
-	}
-	return kind, mapped
 }

@@ -1,9 +1,11 @@
 package ice
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -37,7 +39,7 @@ func TestReflector(t *testing.T) {
 		if got, _ := r.Mapped(t.Context()); fmt.Sprint(got) != "[1.1.1.2:20001]" {
 			t.Errorf("not forgotten: %v", got)
 		}
-		if n.hub.busy.Load() != 0 || len(n.hub.queries) != 0 {
+		if n.hub.busy.Load() != 0 {
 			t.Error("queries are left behind")
 		}
 	})
@@ -61,61 +63,60 @@ func TestReflectorDead(t *testing.T) {
 	})
 }
 
-func TestNAT(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		nat  *nat
-		want string
-	}{{"cone", &nat{ip: netip.MustParseAddr("1.1.1.1")}, NATCone}, {"symmetric", &nat{ip: netip.MustParseAddr("1.1.1.1"), symmetric: true}, NATSymmetric}} {
-		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t)
-			stuns := w.stun("9.9.9.9:3478", "9.9.9.9:3479")[:1]
-			r := NewReflector(w.join("192.168.1.5:7777", tt.nat).hub, stuns, nil)
-			defer r.Close()
-			if kind, mapped, err := r.NAT(t.Context()); kind != tt.want || err != nil {
-				t.Errorf("%s: %s, %v, %v", tt.name, kind, mapped, err)
-			}
-		})
-	}
-	own := addrs("1.1.1.1")
-	v := view{netip.MustParseAddrPort("9.9.9.9:1"), netip.MustParseAddrPort("1.1.1.1:7"), nil}
-	if kind, _ := judge([]view{v}, own); kind != NATNone {
-		t.Errorf("own address: %s", kind)
-	}
-	if kind, _ := judge([]view{v}, nil); kind != NATUnknown {
-		t.Errorf("one answer: %s", kind)
-	}
-}
-
-// A response that nobody asked for, or from elsewhere, changes nothing; no datagram makes
-// the Hub panic.
+// No datagram makes the Hub panic, and none reaches an agent that is neither named by it nor
+// has sent to where it comes from.
 func FuzzHandle(f *testing.F) {
 	req := bindingRequest()
 	f.Add(req)
 	f.Add(append([]byte{1, 1}, req[2:]...))
+	f.Add(stun.MustBuild(stun.TransactionID, stun.BindingRequest, stun.NewUsername("mine:theirs")).Raw)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		w := &world{hosts: map[netip.AddrPort]*node{}, stuns: map[netip.AddrPort]bool{}, ended: true}
-		n := w.join("1.1.1.1:7777", nil)
-		answers := make(chan reply, 1)
-		var id txID
-		if len(b) >= headerLen {
-			id = txID(b[8:headerLen])
+		hub := NewHub(tap(nil))
+		hub.busy.Add(2) // two agents
+		from := netip.MustParseAddrPort("9.9.9.9:1")
+		end := func(ufrag string) *conn {
+			c, err := (&mux{hub: hub, v4: true}).GetConn(ufrag, anyAddr(false))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c.(*conn)
 		}
-		defer n.hub.ask(id, answers)()
-		n.hub.Handle(b, netip.MustParseAddrPort("9.9.9.9:1"))
-		select {
-		case r := <-answers:
-			mappedAddr(r.b)
-		default:
+		mine, other := end("mine"), end("other")
+		if _, err := mine.WriteTo(req, net.UDPAddrFromAddrPort(from)); err != nil {
+			t.Fatal(err)
+		}
+		hub.Handle(b, from)
+		if len(mine.queue) == 1 {
+			if d := <-mine.queue; !bytes.Equal(d.b, b) || d.from != from {
+				t.Errorf("%x from %v, want %x from %v", d.b, d.from, b, from)
+			}
+		}
+		if len(other.queue) > 0 {
+			if ufrag, _ := localUfrag(b); ufrag != "other" {
+				t.Errorf("what is for %q went to another agent", ufrag)
+			}
 		}
 	})
+}
+
+// bindingRequest is a STUN request without attributes.
+func bindingRequest() []byte { return stun.MustBuild(stun.TransactionID, stun.BindingRequest).Raw }
+
+// A tap is a socket that keeps what is sent, as far as it has room.
+type tap chan []byte
+
+// WriteSTUN implements Socket.
+func (t tap) WriteSTUN(b []byte, _ netip.AddrPort) error {
+	select {
+	case t <- bytes.Clone(b):
+	default:
+	}
+	return nil
 }
 
 // An answer counts only from the server that was asked, and only if it is one.
 func TestQueryHostile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		n := w.join("1.1.1.1:7777", nil)
 		server := netip.MustParseAddrPort("9.9.9.9:3478")
 		type result struct {
 			addr netip.AddrPort
@@ -125,15 +126,15 @@ func TestQueryHostile(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			done := make(chan result, 1)
-			go func() { a, err := n.hub.Query(ctx, server); done <- result{a, err} }()
-			synctest.Wait()
-			n.hub.mu.Lock()
-			var id txID
-			for id = range n.hub.queries {
+			sent := make(tap, 1)
+			hub := NewHub(sent)
+			go func() { a, err := hub.Query(ctx, server); done <- result{a, err} }()
+			asked := &stun.Message{Raw: <-sent}
+			if err := asked.Decode(); err != nil {
+				t.Error(err)
 			}
-			n.hub.mu.Unlock()
-			setters := append([]stun.Setter{stun.NewTransactionIDSetter(id), class}, attrs...)
-			n.hub.Handle(stun.MustBuild(setters...).Raw, from)
+			setters := append([]stun.Setter{stun.NewTransactionIDSetter(asked.TransactionID), class}, attrs...)
+			hub.Handle(stun.MustBuild(setters...).Raw, from)
 			r := <-done
 			return r.addr, r.err
 		}
