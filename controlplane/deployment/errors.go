@@ -21,6 +21,7 @@ const (
 	CodeReplay       Code = "replay"        // the same request came before
 	CodeForbidden    Code = "forbidden"     // who asks is known and may not
 	CodeNotFound     Code = "not_found"     //
+	CodeMethod       Code = "method"        // the path does not take this method
 	CodeConflict     Code = "conflict"      // contradicts what is there
 	CodeDuplicateKey Code = "duplicate_key" // another machine runs with the same key
 	CodeLimit        Code = "limit"         // the key has as many of them as it may have
@@ -48,6 +49,7 @@ var (
 	ErrReplay       = &Error{Status: http.StatusUnauthorized, Code: CodeReplay, Text: "this request was made before"}
 	ErrForbidden    = &Error{Status: http.StatusForbidden, Code: CodeForbidden, Text: "not allowed for this key"}
 	ErrNotFound     = &Error{Status: http.StatusNotFound, Code: CodeNotFound, Text: "not found"}
+	ErrMethod       = &Error{Status: http.StatusMethodNotAllowed, Code: CodeMethod, Text: "method not allowed"}
 	ErrConflict     = &Error{Status: http.StatusConflict, Code: CodeConflict, Text: "contradicts what is there"}
 	ErrDuplicateKey = &Error{Status: http.StatusConflict, Code: CodeDuplicateKey, Text: "another machine runs with this key"}
 	ErrLimit        = &Error{Status: http.StatusForbidden, Code: CodeLimit, Text: "this key has as many as it may have"}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/controlplane/services/addressresolver"
 	"github.com/skyminer/skywire/controlplane/services/bootstrap"
 	"github.com/skyminer/skywire/controlplane/services/httpd"
@@ -120,7 +121,7 @@ func stunMount(s *stunserver.Server) httpd.Mount {
 // Handler implements httpd.Service.
 func (measured) Handler(httpd.Over) fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
-		httpd.Refuse(rc, fasthttp.StatusNotFound, httpd.CodeNotFound, "STUN is spoken over UDP")
+		httpd.Refuse(rc, deployment.ErrNotFound.With("STUN is spoken over UDP"))
 	}
 }
 

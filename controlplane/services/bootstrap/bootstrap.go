@@ -114,9 +114,9 @@ func (s *Service) Handler(over httpd.Over) fasthttp.RequestHandler {
 		path := string(rc.Path())
 		switch {
 		case path != "/" && path != "/dmsghttp":
-			httpd.Fail(rc, deployment.ErrNotFound.With("no such path"), s.o.Log)
+			httpd.Refuse(rc, deployment.ErrNotFound.With("no such path"))
 		case !rc.IsGet() && !rc.IsHead():
-			httpd.Refuse(rc, http.StatusMethodNotAllowed, httpd.CodeMethod, "method not allowed")
+			httpd.Refuse(rc, deployment.ErrMethod)
 		case path == "/dmsghttp":
 			httpd.JSON(rc, http.StatusOK, s.dmsgHTTP(rc))
 		default:

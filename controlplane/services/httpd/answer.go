@@ -12,30 +12,12 @@ import (
 	"github.com/skyminer/skywire/controlplane/deployment"
 )
 
-// Words for the code of a refusal that every service may give; clients branch on
-// them.
-const (
-	CodeBadRequest  = "bad_request"
-	CodeNotFound    = "not_found"
-	CodeMethod      = "method"
-	CodeRate        = "rate"
-	CodeUnavailable = "unavailable"
-	CodeTooLarge    = "too_large"
-)
-
-// A refusal is the body of every answer that is an error.
-type refusal struct {
-	Error string `json:"error"`
-	Code  string `json:"code"`
-}
-
-// Refuse answers with {"error": text, "code": code}. With 429 and 503 goes when to
-// come back.
-func Refuse(rc *fasthttp.RequestCtx, status int, code, text string) {
-	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+// Refuse answers with e. With 429 and 503 goes when to come back.
+func Refuse(rc *fasthttp.RequestCtx, e *deployment.Error) {
+	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
 		rc.Response.Header.Set("Retry-After", strconv.Itoa(RetryAfter()))
 	}
-	JSON(rc, status, refusal{Error: text, Code: code})
+	JSON(rc, e.Status, e)
 }
 
 // JSON answers with v, which must be something that JSON can say.
@@ -76,8 +58,5 @@ func Fail(rc *fasthttp.RequestCtx, err error, log zerolog.Logger) {
 		log.Error().Err(err).Bytes("path", rc.Path()).Msg("request failed")
 		e = &deployment.Error{Status: http.StatusInternalServerError, Code: "internal", Text: "the service failed; its log says why"}
 	}
-	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
-		rc.Response.Header.Set("Retry-After", strconv.Itoa(RetryAfter()))
-	}
-	JSON(rc, e.Status, e)
+	Refuse(rc, e)
 }

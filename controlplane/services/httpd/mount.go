@@ -1,13 +1,14 @@
 package httpd
 
 import (
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
+
+	"github.com/skyminer/skywire/controlplane/deployment"
 )
 
 // A mount is a Mount at work.
@@ -69,9 +70,9 @@ func (h *Host) Handler(over Over) fasthttp.RequestHandler {
 		case page && asks:
 			h.metrics(rc)
 		case page && best < 0:
-			Refuse(rc, http.StatusMethodNotAllowed, CodeMethod, "method not allowed")
+			Refuse(rc, deployment.ErrMethod)
 		case best < 0:
-			Refuse(rc, http.StatusNotFound, CodeNotFound, "no such path")
+			Refuse(rc, deployment.ErrNotFound.With("no such path"))
 		default:
 			h.mounts[best].serve(rc, rest, handlers[best], over, h.o.Now)
 		}
@@ -79,7 +80,7 @@ func (h *Host) Handler(over Over) fasthttp.RequestHandler {
 }
 
 func tooMany(rc *fasthttp.RequestCtx) {
-	Refuse(rc, http.StatusTooManyRequests, CodeRate, "too many requests of one source")
+	Refuse(rc, deployment.ErrRate.With("too many requests of one source"))
 }
 
 // serve answers a request of the mount's.

@@ -29,11 +29,11 @@ const (
 func (s *Service) Handler(httpd.Over) fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
 		if path := string(rc.Path()); path != "/routes" && path != "/routes/" {
-			httpd.Fail(rc, deployment.ErrNotFound.With("no such path"), s.o.Log)
+			httpd.Refuse(rc, deployment.ErrNotFound.With("no such path"))
 			return
 		}
 		if !rc.IsPost() {
-			httpd.Refuse(rc, http.StatusMethodNotAllowed, httpd.CodeMethod, "method not allowed; POST the ends and options")
+			httpd.Refuse(rc, deployment.ErrMethod.With("method not allowed; POST the ends and options"))
 			return
 		}
 		reply, err := s.routes(rc.PostBody())

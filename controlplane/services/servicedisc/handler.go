@@ -75,8 +75,7 @@ func (c *call) route() error {
 	case c.IsDelete() && addr != "":
 		return c.remove(addr)
 	}
-	httpd.Refuse(c.RequestCtx, http.StatusMethodNotAllowed, httpd.CodeMethod, "method not allowed")
-	return nil
+	return deployment.ErrMethod
 }
 
 func (c *call) cors() { c.Response.Header.Set("Access-Control-Allow-Origin", "*") }

@@ -54,8 +54,7 @@ func (c *call) route() error {
 	case path == "/v4/update" && (c.IsGet() || c.IsPost()):
 		return c.update()
 	case path == "/update", path == "/v2/update", path == "/v3/update":
-		httpd.Refuse(c.RequestCtx, http.StatusGone, "gone", "this form of the update is gone; use /v4/update")
-		return nil
+		return &deployment.Error{Status: http.StatusGone, Code: "gone", Text: "this form of the update is gone; use /v4/update"}
 	case path == "/uptimes" && asks:
 		return c.placed(c.uptimes)
 	case strings.HasPrefix(path, "/uptime/") && asks:
@@ -92,7 +91,7 @@ func (c *call) update() error {
 	}
 	if text := c.arg("started"); text != "" {
 		if in.Started, err = strconv.ParseInt(text, 10, 64); err != nil {
-			return deployment.ErrBadRequest.With("started is no number of seconds")
+			return deployment.ErrBadRequest.With("started is no time in Unix milliseconds")
 		}
 	}
 	if err := c.s.update(context.Background(), pk, c.caller, in, strings.ToValidUTF8(version, "")); err != nil {
