@@ -80,22 +80,7 @@ func TestDialWithoutDiscovery(t *testing.T) {
 				cfg.Servers = []*disc.Entry{common.entry(), other.entry()}
 			})
 			waitFor(t, "a session", func() bool { return len(a.connected()) > 0 })
-			accepted := make(chan error, 1)
-			go func() {
-				st, err := l.AcceptStream()
-				if err == nil {
-					st.Close()
-				}
-				accepted <- err
-			}()
-			st, err := a.Dial(testCtx(t), proto.Addr{PK: b.PubKey(), Port: 80})
-			if err != nil {
-				t.Fatal(err)
-			}
-			st.Close()
-			if err := <-accepted; err != nil {
-				t.Fatal(err)
-			}
+			connect(t, a, l)
 			if _, err := a.Dial(testCtx(t), proto.Addr{PK: b.PubKey(), Port: 81}); !errors.Is(err, proto.ErrNoListener) {
 				t.Errorf("nobody listens: %v", err)
 			}
@@ -116,20 +101,5 @@ func TestDialWhereRememberedRelayIsGone(t *testing.T) {
 	dir := disc.NewStatic(disc.NewServer(gone, "127.0.0.1:1", 1, time.Now()))
 	dir.Add(disc.NewClient(b.PubKey(), "", []cipher.PubKey{gone}, time.Now()))
 	a := newTestClient(t, dir, func(cfg *Config) { cfg.Servers = []*disc.Entry{common.entry()} })
-	accepted := make(chan error, 1)
-	go func() {
-		st, err := l.AcceptStream()
-		if err == nil {
-			st.Close()
-		}
-		accepted <- err
-	}()
-	st, err := a.Dial(testCtx(t), proto.Addr{PK: b.PubKey(), Port: 80})
-	if err != nil {
-		t.Fatal(err)
-	}
-	st.Close()
-	if err := <-accepted; err != nil {
-		t.Fatal(err)
-	}
+	connect(t, a, l)
 }
