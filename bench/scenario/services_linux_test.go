@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
@@ -20,6 +21,11 @@ func TestCrowd(t *testing.T) {
 		}
 		if want := 2 * 20 * servicesDegree; ends != want {
 			t.Fatalf("%d ends of transports, want %d", ends, want)
+		}
+	}
+	for n := 1; n <= 2*servicesDegree; n++ { // at most n(n-1)/2 transports, and n*servicesDegree are wanted
+		if _, err := newCrowd(deployment.Conf{}, n); err == nil || !strings.Contains(err.Error(), "too few") {
+			t.Errorf("%d visors: %v", n, err)
 		}
 	}
 }

@@ -44,7 +44,8 @@ func (c *crowd) put(n *int) {
 }
 
 // newCrowd makes n visors with servicesDegree transports each, signed by both edges: one
-// to the next, so that there is a path between any two, the others to random ones.
+// to the next, so that there is a path between any two, the others to random ones. Of a few
+// visors the last may find nobody left to choose, which is an error.
 func newCrowd(conf deployment.Conf, n int) (*crowd, error) {
 	c := &crowd{conf: conf, visors: make([]*simVisor, n)}
 	for i := range c.visors {
@@ -52,14 +53,14 @@ func newCrowd(conf deployment.Conf, n int) (*crowd, error) {
 	}
 	seen := make(map[deployment.TransportID]bool)
 	for i, a := range c.visors {
-		b := c.visors[(i+1)%n]
-		for k := 0; k < servicesDegree; b = c.visors[rand.N(n)] {
-			t := deployment.NewTransport(a.pk, b.pk, deployment.TypeSUDPH, deployment.LabelAutomatic)
-			if a == b || seen[t.ID] { // the last one's next may have chosen it before
-				continue
+		at := i + 1
+		for range servicesDegree {
+			b, t := c.free(a, at, seen)
+			if b == nil {
+				return nil, fmt.Errorf("services: %d visors are too few for %d transports from each: take %d or more", n, servicesDegree, 4*servicesDegree)
 			}
 			seen[t.ID] = true
-			k++
+			at = rand.N(n)
 			signed := deployment.SignedTransport{Transport: t}
 			for edge, pk := range t.Edges {
 				sk := a.sk
@@ -78,6 +79,19 @@ func newCrowd(conf deployment.Conf, n int) (*crowd, error) {
 		v.rtt = make([]int64, len(v.transports))
 	}
 	return c, nil
+}
+
+// free returns the first visor, from the one with a number on and around, to which a has no
+// transport yet, and that transport; nil if a has one to everybody.
+func (c *crowd) free(a *simVisor, at int, seen map[deployment.TransportID]bool) (*simVisor, deployment.Transport) {
+	for i := range c.visors {
+		b := c.visors[(at+i)%len(c.visors)]
+		t := deployment.NewTransport(a.pk, b.pk, deployment.TypeSUDPH, deployment.LabelAutomatic)
+		if a != b && !seen[t.ID] {
+			return b, t
+		}
+	}
+	return nil, deployment.Transport{}
 }
 
 // servicesAsk is all visors: it starts them, lets them live, and looks at the deployment.
