@@ -25,7 +25,7 @@ import (
 // forward over three hops. Each round starts a new visor with a new key.
 //
 //   - first_transport_s: from the start of the process to the first transport that is up
-//   - first_byte_3hop_s: from there to the first byte that comes back over three hops
+//   - first_byte_3hop_s: from the same start to the first byte that comes back over three hops
 //
 // Both are medians over the rounds; those with _max are the longest.
 //
@@ -189,9 +189,11 @@ func answered(at cluster.Place) bool {
 	}
 	defer c.Close()
 	b := []byte{42}
-	if _, err := c.Write(b); err != nil {
-		return false
+	if err = c.SetDeadline(time.Now().Add(landTimeout)); err == nil {
+		_, err = c.Write(b)
 	}
-	_, err = io.ReadFull(c, b)
+	if err == nil {
+		_, err = io.ReadFull(c, b)
+	}
 	return err == nil
 }

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -95,8 +96,10 @@ func (f *failover) join(ctx context.Context, m *cluster.Visor) error {
 func (f *failover) round(ctx context.Context, length time.Duration) (run.Sample, error) {
 	var stop atomic.Bool
 	var in arrivals
+	sctx, cut := context.WithTimeout(ctx, length+3*landTimeout)
+	defer cut()
 	sent := make(chan error, 1)
-	go func() { sent <- f.send(&stop, &in) }()
+	go func() { sent <- f.send(sctx, &stop, &in) }()
 	wait := func(n int64) error {
 		ctx, cancel := context.WithTimeout(ctx, landTimeout)
 		defer cancel()
@@ -106,7 +109,7 @@ func (f *failover) round(ctx context.Context, length time.Duration) (run.Sample,
 		return nil
 	}
 	if err := wait(failoverWarm); err != nil {
-		stop.Store(true)
+		cut()
 		return nil, errors.Join(err, <-sent)
 	}
 	victim, err := f.used(ctx)
@@ -117,12 +120,16 @@ func (f *failover) round(ctx context.Context, length time.Duration) (run.Sample,
 	if err == nil {
 		err = wait(in.bytes.Load() + 1)
 	}
+	if err != nil {
+		cut()
+		return nil, errors.Join(err, <-sent)
+	}
 	select {
 	case <-ctx.Done():
 	case <-time.After(length): // for as long the stream must go on
 	}
 	stop.Store(true)
-	if err = errors.Join(err, <-sent); err != nil {
+	if err := <-sent; err != nil {
 		return nil, err
 	}
 	gap := in.longest()
@@ -138,7 +145,7 @@ func (f *failover) used(ctx context.Context) (*cluster.Visor, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(paths, func(p, q api.Path) int { return int(int64(q.SentBytes) - int64(p.SentBytes)) })
+	slices.SortFunc(paths, func(p, q api.Path) int { return cmp.Compare(q.SentBytes, p.SentBytes) })
 	for _, p := range paths {
 		for _, m := range f.middles {
 			if p.PK == f.d.PK && len(p.Hops) == 2 && p.Hops[0].To == m.PK {
@@ -169,8 +176,10 @@ func (a *arrivals) Write(b []byte) (int, error) {
 func (a *arrivals) reset()                 { a.gap.Store(0) }
 func (a *arrivals) longest() time.Duration { return time.Duration(a.gap.Load()) }
 
-// send sends random bytes from a to d until stop is set, and compares what arrived.
-func (f *failover) send(stop *atomic.Bool, in *arrivals) error {
+// send sends random bytes from a to d until stop is set, and compares what arrived. When
+// ctx ends before, it cuts everything, the sink included.
+func (f *failover) send(ctx context.Context, stop *atomic.Bool, in *arrivals) error {
+	defer context.AfterFunc(ctx, func() { f.sink.Close() })()
 	type end struct {
 		sum []byte
 		err error
@@ -183,6 +192,7 @@ func (f *failover) send(stop *atomic.Bool, in *arrivals) error {
 			return
 		}
 		defer c.Close()
+		defer context.AfterFunc(ctx, func() { c.Close() })()
 		h := sha256.New()
 		_, err = io.Copy(io.MultiWriter(h, in), c)
 		got <- end{h.Sum(nil), err}
@@ -192,6 +202,7 @@ func (f *failover) send(stop *atomic.Bool, in *arrivals) error {
 		return errors.Join(err, f.sink.Close())
 	}
 	defer c.Close() // after all has arrived
+	defer context.AfterFunc(ctx, func() { c.Close() })()
 	random := rand.NewChaCha8([32]byte{})
 	h := sha256.New()
 	b := make([]byte, 64<<10)

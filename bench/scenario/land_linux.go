@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -16,6 +17,9 @@ import (
 	"github.com/skyminer/skywire/controlplane/api"
 	"github.com/skyminer/skywire/controlplane/visor/config"
 )
+
+// landTimeout bounds each wait while visors find each other.
+const landTimeout = 30 * time.Second
 
 // A land is an Internet with one deployment, and visors that joined it: the real
 // programs, each at a host of its own.

@@ -18,14 +18,11 @@ const setupBar = 3
 // that were given up count for up to two seconds more.
 const setupEvery = 40 * time.Millisecond
 
-// landTimeout bounds each wait while visors find each other.
-const landTimeout = 30 * time.Second
-
 // Setup returns the benchmark of setting routes up: five visors in a row, and a
 // deployment. For Env.Duration and Pairs times over, the first asks every setupEvery for
-// a route of so many hops and gives it up again: path search, setup node, rules at every hop, keys between the
-// two ends. p50_ms and p99_ms are those of three hops, hops2_p50_ms and the like those
-// of others. One hop is a neighbour with a link: what is measured is that nothing is set up.
+// a route of so many hops and gives it up again: path search, setup node, rules at every
+// hop, keys between the two ends. p50_ms and p99_ms are those of three hops, hops2_p50_ms
+// and the like those of others. One hop is a neighbour with a link: what is measured is that nothing is set up.
 //
 //	a ── b ── c ── d ── e
 func Setup() run.Scenario {
