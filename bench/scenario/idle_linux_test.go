@@ -3,7 +3,7 @@ package scenario
 import "testing"
 
 func TestIdle(t *testing.T) {
-	e := visorEnv(t)
+	e := visorEnv(t, "skyvisor")
 	e.Pairs, e.Streams = 1, 3
 	m := wantMetrics(t, Idle(), e, "rss_mb", "rss_anon_mb", "rss_linked_mb")
 	if m["links"] != 3 || m["rss_linked_mb"] < m["rss_anon_mb"] {

@@ -1,29 +1,13 @@
 package scenario
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 )
 
 // TestLand runs the scenarios that need all programs, each for a moment.
 func TestLand(t *testing.T) {
-	e := testEnv(t)
-	dir := t.TempDir()
-	build := exec.Command("go", "build", "-o", dir, "../../cmd/skyvisor", "../../cmd/skysvc", "../../cmd/skyctl")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	self, err := filepath.Abs(e.Self)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Self = filepath.Join(dir, "skybench")
-	if err := os.Symlink(self, e.Self); err != nil {
-		t.Fatal(err)
-	}
+	e := visorEnv(t, "skyvisor", "skysvc", "skyctl")
 	e.Pairs, e.Visors = 1, 20
 	t.Run("setup", func(t *testing.T) {
 		m := wantMetrics(t, Setup(), e, "p50_ms", "p99_ms", "hops1_p50_ms", "hops2_p50_ms", "hops4_p99_ms", "routes")

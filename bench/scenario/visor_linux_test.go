@@ -17,13 +17,17 @@ import (
 	"github.com/skyminer/skywire/bench/vs"
 )
 
-// visorEnv is testEnv in a directory where the daemon stands beside this program.
-func visorEnv(t *testing.T) *run.Env {
+// visorEnv is testEnv in a directory where programs stand beside this one.
+func visorEnv(t *testing.T, programs ...string) *run.Env {
 	t.Helper()
 	e := testEnv(t)
 	dir := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", dir, "github.com/skyminer/skywire/cmd/skyvisor").CombinedOutput(); err != nil {
-		t.Fatalf("building skyvisor: %v\n%s", err, out)
+	build := []string{"build", "-o", dir + string(filepath.Separator)}
+	for _, name := range programs {
+		build = append(build, "../../cmd/"+name)
+	}
+	if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	self, err := filepath.Abs(e.Self)
 	if err != nil {
@@ -38,7 +42,7 @@ func visorEnv(t *testing.T) *run.Env {
 
 // The way through two daemons works, and they leave nothing behind.
 func TestForwarding(t *testing.T) {
-	e := visorEnv(t)
+	e := visorEnv(t, "skyvisor")
 	wires, err := topo.Chain(e.Log, 2)
 	if err != nil {
 		t.Fatal(err)
