@@ -1,9 +1,7 @@
 package netstack
 
 import (
-	"reflect"
 	"time"
-	"unsafe"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -65,28 +63,19 @@ func (c *Conn) path() time.Duration {
 	return 0
 }
 
-// slowStartThreshold finds where gVisor keeps it: as with rackSwitch, in a field that is
-// not exported.
+// slowStartThreshold finds where gVisor keeps it, nil if it cannot.
 func (c *Conn) slowStartThreshold() *int {
 	e, ok := c.ep.(*tcp.Endpoint)
 	if !ok {
 		return nil
 	}
-	snd, ok := reflect.TypeFor[tcp.Endpoint]().FieldByName("snd")
-	if !ok || snd.Type.Kind() != reflect.Pointer {
-		return nil
-	}
-	state, ok := snd.Type.Elem().FieldByName("TCPSenderState")
-	if !ok || state.Type != reflect.TypeFor[tcp.TCPSenderState]() {
-		return nil
-	}
 	e.LockUser()
 	defer e.UnlockUser()
-	sender := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(e), snd.Offset))
-	if sender == nil {
-		return nil // not connected yet
+	s := senderState(e)
+	if s == nil {
+		return nil
 	}
-	return &(*tcp.TCPSenderState)(unsafe.Add(sender, state.Offset)).Ssthresh
+	return &s.Ssthresh
 }
 
 // goOn lets slow start go on to the stream's share of what its paths hold.

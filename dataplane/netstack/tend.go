@@ -2,7 +2,6 @@ package netstack
 
 import (
 	"errors"
-	"reflect"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -73,9 +72,8 @@ func (c *Conn) tend() {
 
 // reopen gives a stream the initial congestion window, and slow start until the next
 // loss. gVisor exports nothing that does so once an end has closed its half, but data
-// that was written before has to arrive all the same. The fields are written under the
-// lock under which gVisor reads them. Where a newer gVisor has no such fields reopen
-// returns false, and TestReopen fails.
+// that was written before has to arrive all the same. It returns false if the window is
+// not where senderState looks for it.
 func reopen(ep tcpip.Endpoint) bool {
 	e, ok := ep.(*tcp.Endpoint)
 	if !ok {
@@ -83,15 +81,10 @@ func reopen(ep tcpip.Endpoint) bool {
 	}
 	e.LockUser()
 	defer e.UnlockUser()
-	snd := reflect.ValueOf(e).Elem().FieldByName("snd")
-	if !snd.IsValid() || snd.Kind() != reflect.Pointer || snd.IsNil() || snd.Elem().Kind() != reflect.Struct {
+	s := senderState(e)
+	if s == nil {
 		return false
 	}
-	state := snd.Elem().FieldByName("TCPSenderState")
-	if !state.IsValid() || state.Type() != reflect.TypeFor[tcp.TCPSenderState]() {
-		return false
-	}
-	s := (*tcp.TCPSenderState)(state.Addr().UnsafePointer())
 	s.SndCwnd, s.Ssthresh = tcp.InitialCwnd, tcp.InitialSsthresh
 	return true
 }
