@@ -38,8 +38,19 @@ type lane struct {
 // laneForget is for how long what is known of a route holds while it is gone.
 const laneForget = 10 * time.Second
 
+// lose ends the use of a lane.
+func (l *lane) lose(now time.Duration) {
+	if l.usable {
+		l.usable, l.left = false, now
+	}
+}
+
 // back has a lane that was not usable begin again, where it was if that is not long ago.
 func (l *lane) back(now, rtt time.Duration) {
+	if l.usable {
+		return
+	}
+	l.usable = true
 	if l.srtt == 0 || now-l.left > laneForget {
 		l.start(now, rtt)
 	} else {

@@ -153,12 +153,12 @@ func (y *spray) send(tx *link.Tx, sc *scratch, l *lane, now time.Duration) {
 	r, seg := l.r, y.queue.first()
 	lk := r.link()
 	if lk == nil {
-		l.usable = false
+		l.lose(now)
 		return
 	}
 	e, ok := r.encoder(tx, lk, sc)
 	if !ok {
-		l.usable = false
+		l.lose(now)
 		return
 	}
 	quantum, hdrN := l.quantum(), seg.hdrN
@@ -167,7 +167,7 @@ func (y *spray) send(tx *link.Tx, sc *scratch, l *lane, now time.Duration) {
 	left := seg.total - seg.done
 	n := min(max(1, quantum/most), (left+most-1)/most)
 	if e.reserve(n) != nil {
-		l.usable = false
+		l.lose(now)
 		return
 	}
 	first, bytes := y.seq, 0
@@ -245,14 +245,11 @@ func (y *spray) update(now time.Duration, routes []*route) {
 			l.start(now, r.health.rtt)
 			y.lanes = append(y.lanes, l)
 		}
-		was := l.usable
-		if l.usable = r.usable && (r.health.state == StateUp || r.health.state == least); l.usable {
+		if r.usable && (r.health.state == StateUp || r.health.state == least) {
 			usable++
-			if !was {
-				l.back(now, r.health.rtt)
-			}
-		} else if was {
-			l.left = now
+			l.back(now, r.health.rtt)
+		} else {
+			l.lose(now)
 		}
 		replies := r.replies.Load()
 		if l.usable && replies != l.replies && l.silent(now) {
