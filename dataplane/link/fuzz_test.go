@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/skyminer/skywire/dataplane/noise"
@@ -195,6 +196,9 @@ func TestStrays(t *testing.T) {
 	h := newSink()
 	n := startNode(t, h, h, func(c *Config) { c.Workers = 2 })
 	if n.udp.Len() < 2 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("one socket for two workers: this system cannot share an address out")
+		}
 		t.Skip("one socket: there are no strays")
 	}
 	b := &byHand{Engine: n.Engine, from: netip.MustParseAddrPort("127.0.0.1:9")}

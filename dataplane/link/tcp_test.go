@@ -162,9 +162,10 @@ func TestTCPLostRequest(t *testing.T) {
 	ab, _ := joinTCP(t, a, b)
 	first := ab.send.Load().epoch
 	ab.keys.Begin(time.Duration(a.Now())) // and the request is lost
-	for ab.Up() && ab.send.Load().epoch == first {
-		time.Sleep(time.Millisecond)
-	}
+	until(t, 30*time.Second, "new keys, or the end of the link", func() bool {
+		st := ab.send.Load()
+		return st == nil || st.epoch != first
+	})
 	if !ab.Up() {
 		t.Fatalf("the link went down: %s", ab.Info().LastError)
 	}

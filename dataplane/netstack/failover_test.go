@@ -19,6 +19,9 @@ import (
 	"github.com/skyminer/skywire/dataplane/session"
 )
 
+// Streams look for Spread at run time; without it they would use one path's share.
+var _ netstack.Spreader = (*session.Session)(nil)
+
 // A visor is the data plane of one, put together as controlplane/visor does it, on
 // loopback. A frozen one keeps its links and carries nothing: of all ways to die the
 // one that says least.

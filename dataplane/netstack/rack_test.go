@@ -35,8 +35,10 @@ func TestRackSwitch(t *testing.T) {
 		defer close(drained)
 		_, _ = io.CopyN(io.Discard, s, 32<<20)
 	}()
-	for timeouts() < before+2 {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(time.Minute); timeouts() < before+2; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d timeouts while nothing gets through, want 2", timeouts()-before)
+		}
 	}
 	p.ab.setCut(false)
 	<-drained

@@ -452,8 +452,11 @@ func TestCloseDeliversWhatWasWritten(t *testing.T) {
 		t.Fatalf("%d bytes, %v, want %d", n, err, size)
 	}
 	s.Close()
-	for p.a.Streams() > 0 { // until the last acknowledgement is in
-		time.Sleep(time.Millisecond)
+	// Until the last acknowledgement is in:
+	for deadline := time.Now().Add(30 * time.Second); p.a.Streams() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d streams left", p.a.Streams())
+		}
 	}
 }
 

@@ -323,6 +323,13 @@ func FuzzReceive(f *testing.F) {
 	f.Add(b.bindPacket(5, 0, appendBindTLVs(nil, 1, true)), appendBindTLVs(nil, 77, true))
 	f.Add(plain(packet.KindSess, 0, append(appendMessageHeader(nil, msgInit), make([]byte, 90)...)), []byte{})
 	f.Add(plain(packet.KindClose, 0, []byte{2}), []byte{})
+	mux := func(seq byte) []byte {
+		return append([]byte{packet.ProtoMux, 0, 0, 0, seq, packet.ProtoTCP}, "data"...)
+	}
+	f.Add(plain(packet.KindData, 0, mux(5)), mux(7))
+	report := make([]byte, muxReportLen)
+	muxReport{seq: 5, at: time.Hour}.put(report)
+	f.Add(plain(packet.KindData, 0, report), report)
 	f.Fuzz(func(t *testing.T, pkt, payload []byte) {
 		if len(payload) > 2000 {
 			return

@@ -28,6 +28,16 @@ func (s *Session) waiting() int {
 	return y.queue.bytes
 }
 
+// awaitRoom waits until no more than most bytes wait before the pacers.
+func (s *Session) awaitRoom(t testing.TB, most int) {
+	t.Helper()
+	for give := time.Now().Add(30 * time.Second); s.waiting() > most; time.Sleep(100 * time.Microsecond) {
+		if time.Now().After(give) {
+			t.Fatalf("%d bytes still wait; routes %+v", s.waiting(), s.m.Routes())
+		}
+	}
+}
+
 // pattern is what the test streams carry at a sequence number.
 func pattern(seq int) byte { return byte(seq ^ seq>>8 ^ seq>>16) }
 
@@ -173,9 +183,7 @@ func TestMuxDoesNotAllocate(t *testing.T) {
 	for range 10 {
 		least = min(least, testing.AllocsPerRun(1, func() {
 			for range 100 {
-				for s.waiting() > 2*superSegment {
-					time.Sleep(100 * time.Microsecond)
-				}
+				s.awaitRoom(t, 2*superSegment)
 				if err := s.SendTCP(hdr, data); err != nil {
 					t.Fatal(err)
 				}
@@ -202,9 +210,7 @@ func BenchmarkSendTCPMux(b *testing.B) {
 	b.SetBytes(superSegment)
 	b.ReportAllocs()
 	for b.Loop() {
-		for s.waiting() > 4*superSegment {
-			time.Sleep(100 * time.Microsecond)
-		}
+		s.awaitRoom(b, 4*superSegment)
 		if err := s.SendTCP(hdr, data); err != nil {
 			b.Fatal(err)
 		}
