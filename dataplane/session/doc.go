@@ -26,6 +26,5 @@
 // order with a resequencer and reports what has arrived.
 //
 // The state machines (health, mtuSearch, reassembler, table of routes, pacer,
-// muxQueue, resequencer) know no
-// sockets and no clock; times are passed in.
+// muxQueue, resequencer) know no sockets and no clock; times are passed in.
 package session

@@ -73,8 +73,6 @@ type resequencer struct {
 	// in a hold, and fades.
 	extra   time.Duration
 	extraAt time.Duration // when it last changed
-	late    uint64        // packets that came after their turn
-	lost    uint64        // numbers that were given up
 }
 
 // A slot is a packet that waits, in a slab that is large if the packet is.
@@ -126,7 +124,6 @@ func (q *resequencer) add(now time.Duration, route uint64, seq uint32, pkt []byt
 	case ahead == 0 && !q.jumping:
 		q.seq++
 	case ahead < 0:
-		q.late++
 		q.relax(now)
 		if ahead > -reseqSlots {
 			q.old = 0
@@ -188,8 +185,7 @@ func (q *resequencer) next(now time.Duration) ([]byte, bool) {
 		if !q.jumping && !q.overtaken(now) && !q.overdue(now) {
 			return nil, false
 		}
-		q.seq++
-		q.lost++
+		q.seq++ // given up
 	}
 	q.head = q.tail
 	if q.jumping {

@@ -43,7 +43,7 @@ type RouteInfo struct {
 	Share float64 // of new flows among routes in use, 0..1; by what it delivers
 
 	LossPPM int64   // of our data packets, by what the other end says has arrived; smoothed
-	Mbps    float64 // of our data that arrives there; smoothed over the last seconds of sending
+	Mbps    float64 // of our data, likewise: the best rate lately, half forgotten in two minutes
 
 	TxPackets, TxBytes uint64 // data packets and their bodies
 	RxPackets, RxBytes uint64
