@@ -98,16 +98,12 @@ func (m *Manager) attempt(pk cipher.PubKey, typ link.Type, asked bool) (*attempt
 			return slices.ContainsFunc(others, func(o *attempt) bool { return o.typ == w.typ })
 		})
 		failed = append(failed, race(ctx, pk, ways)...)
-		if up, _, _ := m.state(pk, typ); !up {
+		if up, _ := m.state(pk, typ); !up {
 			failed = append(failed, await(ctx, others)...)
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		up, _ := m.anyUp(pk)
-		if typ != 0 {
-			up = m.isUp(pk, typ)
-		}
-		if !up {
+		if !m.isUp(pk, typ) {
 			a.err = &EnsureError{pk, failed}
 			m.log.Debug().Err(a.err).Msg("attempt failed")
 		}
@@ -220,7 +216,7 @@ func (m *Manager) ensure(ctx context.Context, pk cipher.PubKey, typ link.Type, a
 	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
 	defer cancel()
 	for {
-		up, _, news := m.state(pk, typ)
+		up, news := m.state(pk, typ)
 		if up {
 			return nil
 		}
@@ -236,7 +232,7 @@ func (m *Manager) ensure(ctx context.Context, pk cipher.PubKey, typ link.Type, a
 			case <-ctx.Done():
 				return fmt.Errorf("transport: link to %s: %w", pk, context.Cause(ctx))
 			}
-			if up, _, news = m.state(pk, typ); up {
+			if up, news = m.state(pk, typ); up {
 				return nil
 			}
 		}
@@ -250,17 +246,12 @@ func (m *Manager) ensure(ctx context.Context, pk cipher.PubKey, typ link.Type, a
 	}
 }
 
-// state reports whether there is a link of that type to pk, or any if it is 0, that is up,
-// and whether an attempt is under way; news is closed when that may have changed.
-func (m *Manager) state(pk cipher.PubKey, typ link.Type) (up, trying bool, news <-chan struct{}) {
+// state reports whether there is a link of that type to pk, or any if it is 0, that is up;
+// news is closed when that may have changed.
+func (m *Manager) state(pk cipher.PubKey, typ link.Type) (up bool, news <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if typ == 0 {
-		up, _ = m.anyUp(pk)
-	} else {
-		up = m.isUp(pk, typ)
-	}
-	return up, len(m.attemptsAt(pk)) > 0, m.news
+	return m.isUp(pk, typ), m.news
 }
 
 // relay brings a link over dmsg up.
@@ -323,10 +314,14 @@ func (m *Manager) addrs(ctx context.Context, pk cipher.PubKey) ([]netip.AddrPort
 	errs := []error{}
 	for range asked {
 		a := <-answers
-		if a.err == nil && len(a.addrs) > 0 {
+		switch {
+		case a.err != nil:
+			errs = append(errs, a.err)
+		case len(a.addrs) == 0:
+			errs = append(errs, errors.New("it knows no address to which one can connect"))
+		default:
 			return a.addrs, nil
 		}
-		errs = append(errs, a.err)
 	}
 	if asked == 0 {
 		return nil, errors.New("its address is not known: there is no address resolver, and no entry in the table")
@@ -369,10 +364,7 @@ func (d *member) order(remote netip.AddrPort, local []netip.AddrPort) (all []net
 		all = append(all, local[:min(len(local), maxAddrs-1)]...)
 	}
 	if remote.IsValid() && remote.Port() != 0 && !slices.Contains(all, remote) {
-		all = append([]netip.AddrPort{remote}, all...)
-		if len(all) > 1 && ours == remote.Addr() {
-			all = append(all[1:], all[0]) // few NATs lead back inside
-		}
+		all = append(all, remote) // the last one: few NATs lead back inside
 	}
-	return all[:min(len(all), maxAddrs)]
+	return all
 }

@@ -82,7 +82,11 @@ func TestUpgrade(t *testing.T) {
 	mu.Lock()
 	open = true
 	mu.Unlock()
-	eventually(t, "the attempt is over", func() bool { _, trying, _ := a.state(b.pk, 0); return !trying })
+	eventually(t, "the attempt is over", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return len(a.attemptsAt(b.pk)) == 0
+	})
 	a.NetworkChanged(patience)
 	eventually(t, "direct, and only that", func() bool { return a.up(b.pk, "sudph") && len(a.engine.Links()) == 1 && len(b.engine.Links()) == 1 })
 }

@@ -88,7 +88,7 @@ func (m *Manager) keep() {
 		due, dead, again := m.tend(time.Now())
 		m.mu.Unlock()
 		for _, k := range dead {
-			if up, _, _ := m.state(k.pk, k.typ); !up {
+			if up, _ := m.state(k.pk, k.typ); !up {
 				m.plane.drop(k.pk, k.typ)
 			}
 		}
@@ -119,10 +119,8 @@ func (m *Manager) tend(now time.Time) (due []want, dead []key, again time.Durati
 	again = time.Minute
 	later := func(at time.Time) { again = min(again, max(at.Sub(now), time.Millisecond)) }
 	for w, s := range m.wants {
-		up, direct := m.anyUp(w.pk)
-		if w.typ != 0 {
-			up = m.isUp(w.pk, w.typ)
-		}
+		_, direct := m.anyUp(w.pk)
+		up := m.isUp(w.pk, w.typ)
 		switch {
 		case up && (w.typ != 0 || direct):
 			s.lost, s.upgrade, s.upgrades = time.Time{}, time.Time{}, 0

@@ -40,7 +40,6 @@ type punch struct {
 	ours   bool // we have made the offer
 	cancel context.CancelCauseFunc
 	ctx    context.Context
-	done   chan struct{}
 }
 
 // An answer is a punch that the other side has begun.
@@ -74,12 +73,11 @@ func (m *Manager) leave(p *punch) {
 	if m.punches[p.pk] == p {
 		delete(m.punches, p.pk)
 	}
-	close(p.done)
 	m.shout()
 }
 
 func newPunch(ctx context.Context, pk cipher.PubKey, ours bool) *punch {
-	p := &punch{pk: pk, ours: ours, done: make(chan struct{})}
+	p := &punch{pk: pk, ours: ours}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
@@ -11,7 +12,7 @@ import (
 )
 
 const (
-	// beatEvery is how often the discovery hears that the transports live, ± 10 %. It
+	// beatEvery is how often the discovery hears that the transports live, ± 5 %. It
 	// forgets them after 180 s.
 	beatEvery = 60 * time.Second
 	// downGrace is how long a link may be down before its transport is taken out.
@@ -294,18 +295,11 @@ func (d *member) beatTaken(unknown []deployment.TransportID) {
 func (m *Manager) farewell() {
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
-	done := make(chan struct{})
-	n := 0
+	var group sync.WaitGroup
 	for _, d := range m.members {
-		n++
-		go func() {
-			d.leave(ctx)
-			done <- struct{}{}
-		}()
+		group.Go(func() { d.leave(ctx) })
 	}
-	for range n {
-		<-done
-	}
+	group.Wait()
 }
 
 // leave takes the visor out of the deployment's services.

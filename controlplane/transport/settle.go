@@ -278,7 +278,6 @@ func (m *Manager) serveSettlements(l net.Listener) (stop func()) {
 			a, _ := c.RemoteAddr().(netstack.Addr)
 			return context.WithValue(ctx, callerKey{}, a.PK)
 		},
-		ErrorLog: nil, // of package log; what goes wrong in a stream is the caller's business
 	}
 	m.start(func() { _ = srv.Serve(l) }) // ends with stop
 	return func() { srv.Close() }

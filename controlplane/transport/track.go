@@ -85,8 +85,12 @@ func (m *Manager) linkChanged(k key, outbound, up bool, why error) {
 	}
 }
 
-// isUp reports whether such a link is up. mu is held.
+// isUp reports whether such a link, or any if typ is 0, is up. mu is held.
 func (m *Manager) isUp(pk cipher.PubKey, typ link.Type) bool {
+	if typ == 0 {
+		up, _ := m.anyUp(pk)
+		return up
+	}
 	t := m.transports[key{pk, typ}]
 	return t != nil && t.up
 }
@@ -101,9 +105,7 @@ func (m *Manager) anyUp(pk cipher.PubKey) (up, direct bool) {
 // await waits until such a link is up.
 func (m *Manager) await(ctx context.Context, pk cipher.PubKey, typ link.Type) error {
 	for {
-		m.mu.Lock()
-		up, news := m.isUp(pk, typ), m.news
-		m.mu.Unlock()
+		up, news := m.state(pk, typ)
 		if up {
 			return nil
 		}
