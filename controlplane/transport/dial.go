@@ -81,7 +81,7 @@ func (m *Manager) attempt(pk cipher.PubKey, typ link.Type, asked bool) (*attempt
 			return a, nil
 		}
 	}
-	if !m.running {
+	if m.ended {
 		return nil, ErrClosed
 	}
 	var others []*attempt

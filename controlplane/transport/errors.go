@@ -16,7 +16,7 @@ var (
 	ErrType     = errors.New("transport: no such type: use stcpr, sudph or dmsg")
 	// ErrNoWay says that nothing connects to the other visor now.
 	ErrNoWay  = errors.New("transport: no way to that visor")
-	ErrClosed = errors.New("transport: manager is not running")
+	ErrClosed = errors.New("transport: the visor is stopping")
 )
 
 // A WayError is why one way of connecting failed.

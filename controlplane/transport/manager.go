@@ -42,7 +42,6 @@ type Manager struct {
 	stop context.CancelFunc
 
 	mu         sync.Mutex
-	running    bool
 	ended      bool
 	wg         sync.WaitGroup
 	settings   Settings
@@ -124,9 +123,6 @@ func (m *Manager) OnLink(l *link.Link, up bool, why error) {
 // it gives two seconds, and returns nil. The links stay; they are the engine's.
 func (m *Manager) Run(ctx context.Context) error {
 	closers := m.listen()
-	m.mu.Lock()
-	m.running = true
-	m.mu.Unlock()
 	m.start(m.keep)
 	if !m.deaf {
 		m.start(func() { m.watch(m.life) })
@@ -139,7 +135,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	m.mu.Lock()
-	m.running, m.ended = false, true
+	m.ended = true
 	m.mu.Unlock()
 	for _, c := range closers {
 		c()
