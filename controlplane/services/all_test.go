@@ -18,6 +18,7 @@ import (
 	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/controlplane/dmsg"
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
+	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
 	"github.com/skyminer/skywire/controlplane/dmsg/proto"
 	"github.com/skyminer/skywire/controlplane/graph"
 	"github.com/skyminer/skywire/controlplane/services/servicetest"
@@ -77,8 +78,17 @@ func (v *visor) connect(t *testing.T, c deployment.Conf) {
 		pks = append(pks, e.Static)
 	}
 	static.Add(disc.NewClient(c.ID, "", pks, time.Unix(0, 0)))
+	client, dial := onDmsg(t, v.SK, static)
+	rt := deployment.NewRoundTripper(dial)
+	t.Cleanup(rt.CloseIdleConnections)
+	v.dmsg, v.Caller.Caller = client, deployment.NewCaller(v.SK, rt, zerolog.Nop())
+}
+
+// onDmsg runs a dmsg client until the test ends; it has a relay when it is returned.
+func onDmsg(t *testing.T, sk cipher.SecKey, d disc.Directory) (*dmsg.Client, dmsghttp.DialFunc) {
+	t.Helper()
 	dc := dmsg.DefaultConfig()
-	dc.SecKey, dc.Directory, dc.MinSessions = v.SK, static, 1
+	dc.SecKey, dc.Directory, dc.MinSessions = sk, d, 1
 	client, err := dmsg.New(dc)
 	if err != nil {
 		t.Fatal(err)
@@ -86,16 +96,14 @@ func (v *visor) connect(t *testing.T, c deployment.Conf) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- client.Run(ctx) }()
-	rt := deployment.NewRoundTripper(func(ctx context.Context, to proto.Addr) (net.Conn, error) { return client.Dial(ctx, to) })
 	t.Cleanup(func() {
-		rt.CloseIdleConnections()
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
 	<-client.Ready()
-	v.dmsg, v.Caller.Caller = client, deployment.NewCaller(v.SK, rt, zerolog.Nop())
+	return client, func(ctx context.Context, to proto.Addr) (net.Conn, error) { return client.Dial(ctx, to) }
 }
 
 func newVisor(t *testing.T) *visor {

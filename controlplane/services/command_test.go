@@ -13,22 +13,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/skyminer/skywire/controlplane/cli"
-	"github.com/skyminer/skywire/controlplane/dmsg"
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
 	"github.com/skyminer/skywire/controlplane/dmsg/dmsghttp"
-	"github.com/skyminer/skywire/controlplane/dmsg/proto"
 	"github.com/skyminer/skywire/controlplane/dmsg/relay/relaytest"
+	"github.com/skyminer/skywire/controlplane/services/servicetest"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
-}
+func TestMain(m *testing.M) { servicetest.Main(m) }
 
 // A logLines collects what a command logs.
 type logLines struct {
@@ -99,25 +92,10 @@ func TestDiscoveryOverDmsg(t *testing.T) {
 	t.Cleanup(tcp.Close)
 	startRelay(t, tcp)
 
-	dc := dmsg.DefaultConfig()
-	_, dc.SecKey = cipher.GenerateKeyPair()
-	dc.Directory, dc.MinSessions = tcp, 1
-	client, err := dmsg.New(dc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- client.Run(ctx) }()
-	transport := dmsghttp.NewTransport(func(ctx context.Context, to proto.Addr) (net.Conn, error) { return client.Dial(ctx, to) })
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	<-client.Ready()
+	_, clientSK := cipher.GenerateKeyPair()
+	client, dial := onDmsg(t, clientSK, tcp)
+	transport := dmsghttp.NewTransport(dial)
+	t.Cleanup(transport.CloseIdleConnections)
 	over, err := disc.New("dmsg://"+pk.String()+":80", disc.HTTPOptions{Transport: transport})
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package mirror
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -11,29 +10,12 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"github.com/skyminer/skywire/controlplane/services/servicetest"
 	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/controlplane/store/redistest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// A clock that tests set.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
 
 // A rig is a running mirror and what Changed heard: the same entries, if it is right.
 type rig struct {
@@ -85,30 +67,9 @@ func start(t *testing.T, st store.Store, now func() time.Time) *rig {
 	return r
 }
 
-func open(t *testing.T, url string, now func() time.Time) store.Store {
-	t.Helper()
-	o := store.DefaultOptions()
-	o.Now = now
-	st, err := store.Open(t.Context(), url, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
-	return st
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 20 s", what)
-		}
-	}
-}
-
 func TestMirror(t *testing.T) {
-	c := &clock{now: time.Now()}
-	st := open(t, "bolt://"+filepath.Join(t.TempDir(), "x.db"), c.Now)
+	c := servicetest.NewClock(time.Now())
+	st := servicetest.Open(t, "", c.Now)
 	ctx := t.Context()
 	put := func(key, v string, ttl time.Duration) {
 		if _, err := st.Put(ctx, key, []byte(v), ttl, store.Always()); err != nil {
@@ -127,7 +88,7 @@ func TestMirror(t *testing.T) {
 	}
 	// Written by others.
 	put("x/after", "2", time.Minute)
-	eventually(t, "written by others", func() bool { e, ok := r.Get("after"); return ok && e.Value == "2" })
+	servicetest.Eventually(t, "written by others", func() bool { e, ok := r.Get("after"); return ok && e.Value == "2" })
 	// Written through the mirror: there at once.
 	if err := r.Put(ctx, "own", []byte("3"), time.Minute, store.IfAbsent()); err != nil {
 		t.Fatal(err)
@@ -148,8 +109,8 @@ func TestMirror(t *testing.T) {
 	if err := st.Delete(ctx, "x/own", store.Always()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "deleted by others", func() bool { _, ok := r.Get("own"); return !ok })
-	c.add(time.Minute)
+	servicetest.Eventually(t, "deleted by others", func() bool { _, ok := r.Get("own"); return !ok })
+	c.Add(time.Minute)
 	if _, ok := r.Get("after"); ok {
 		t.Error("expired, and still there")
 	}
@@ -163,17 +124,17 @@ func TestMirror(t *testing.T) {
 // for a while after it is back, unless it was refreshed.
 func TestStoreGone(t *testing.T) {
 	server := redistest.Start(t)
-	c := &clock{now: time.Now()}
-	st := open(t, server.URL(), time.Now)
+	c := servicetest.NewClock(time.Now())
+	st := servicetest.Open(t, server.URL(), time.Now)
 	r := start(t, st, c.Now)
-	other := start(t, open(t, server.URL(), time.Now), c.Now)
+	other := start(t, servicetest.Open(t, server.URL(), time.Now), c.Now)
 	if err := r.Put(t.Context(), "a", []byte("1"), 3*time.Second, store.Always()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "seen by the other instance", func() bool { _, ok := other.Get("a"); return ok })
+	servicetest.Eventually(t, "seen by the other instance", func() bool { _, ok := other.Get("a"); return ok })
 	server.Kill()
-	eventually(t, "lost", func() bool { return !r.Lost().IsZero() && !other.Lost().IsZero() })
-	c.add(5 * time.Minute)
+	servicetest.Eventually(t, "lost", func() bool { return !r.Lost().IsZero() && !other.Lost().IsZero() })
+	c.Add(5 * time.Minute)
 	if _, ok := r.Get("a"); !ok {
 		t.Error("expired while the store was gone")
 	}
@@ -181,11 +142,11 @@ func TestStoreGone(t *testing.T) {
 		t.Errorf("put without a store: %v", err)
 	}
 	server.Restart()
-	eventually(t, "back", func() bool { return r.Lost().IsZero() && other.Lost().IsZero() })
+	servicetest.Eventually(t, "back", func() bool { return r.Lost().IsZero() && other.Lost().IsZero() })
 	if _, ok := r.Get("a"); !ok {
 		t.Error("no grace after the store was back")
 	}
-	c.add(healGrace + time.Second)
+	c.Add(healGrace + time.Second)
 	r.sweep(c.Now())
 	if _, ok := r.Get("a"); ok || len(r.told()) != 0 {
 		t.Errorf("still there after the grace: %v", r.told())

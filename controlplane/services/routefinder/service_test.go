@@ -1,33 +1,25 @@
 package routefinder
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/controlplane/graph"
 	"github.com/skyminer/skywire/controlplane/httpauth"
 	"github.com/skyminer/skywire/controlplane/services/httpd"
+	"github.com/skyminer/skywire/controlplane/services/servicetest"
 	"github.com/skyminer/skywire/controlplane/services/transportdisc"
-	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
-}
+func TestMain(m *testing.M) { servicetest.Main(m) }
 
 // A rig is a transport discovery and two route finders: /rf in its process and, as if
 // in another, /alone over the same store.
@@ -40,11 +32,7 @@ type rig struct {
 
 func start(t *testing.T) *rig {
 	t.Helper()
-	st, err := store.Open(t.Context(), "bolt://"+filepath.Join(t.TempDir(), "rf.db"), store.DefaultOptions())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := servicetest.Open(t, "", time.Now)
 	to := transportdisc.DefaultOptions()
 	to.Verifier = httpauth.NewVerifier(httpauth.Options{})
 	tpd, err := transportdisc.New(st, to)
@@ -61,25 +49,11 @@ func start(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := httpd.NewHost(httpd.HostOptions{Now: time.Now, Log: zerolog.Nop()},
+	url := servicetest.Serve(t,
 		httpd.Mount{Name: "tpd", Prefix: "/tpd", Service: tpd}, httpd.Mount{Name: "rf", Prefix: "/rf", Service: rf}, httpd.Mount{Name: "alone", Prefix: "/alone", Service: alone})
-	ctx, cancel := context.WithCancel(context.Background())
-	done, up := make(chan error, 1), make(chan struct{})
-	go func() { done <- h.Run(ctx, l, func() { close(up) }) }()
 	rt := deployment.NewRoundTripper(nil)
-	t.Cleanup(func() {
-		rt.CloseIdleConnections()
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	<-up
-	return &rig{"http://" + l.Addr().String(), rt, tpd, deployment.NewInstance(time.Now())}
+	t.Cleanup(rt.CloseIdleConnections)
+	return &rig{url, rt, tpd, deployment.NewInstance(time.Now())}
 }
 
 func keys(n byte) (cipher.PubKey, cipher.SecKey) {
@@ -183,7 +157,7 @@ func TestPaths(t *testing.T) {
 			}
 			return fmt.Sprint(ways(ps))
 		}
-		eventually(t, "the graph at "+where, func() bool { return ask(graph.Query{K: 5}) == "[1 2 4 1 3 4 1 4]" })
+		servicetest.Eventually(t, "the graph at "+where, func() bool { return ask(graph.Query{K: 5}) == "[1 2 4 1 3 4 1 4]" })
 		for _, tt := range tests {
 			if got := ask(tt.q); got != tt.want {
 				t.Errorf("%s, %s: got %s, want %s", where, tt.name, got, tt.want)
@@ -195,19 +169,10 @@ func TestPaths(t *testing.T) {
 	}
 	for _, where := range []string{"/rf", "/alone"} {
 		rf := deployment.NewRouteFinder(r.url+where, r.caller(7))
-		eventually(t, "deleted at "+where, func() bool {
+		servicetest.Eventually(t, "deleted at "+where, func() bool {
 			ps, err := rf.Paths(t.Context(), graph.Query{From: a, To: d, K: 5})
 			return err == nil && fmt.Sprint(ways(ps)) == "[1 2 4 1 4]"
 		})
-	}
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 30 s", what)
-		}
 	}
 }
 

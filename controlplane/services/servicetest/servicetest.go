@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/controlplane/httpauth"
@@ -68,20 +69,22 @@ func Open(t testing.TB, url string, now func() time.Time) store.Store {
 	return st
 }
 
-// Run runs the service that build makes over st on loopback, over HTTP, until the
-// test ends. Its requests are verified by the system's clock.
-func Run(t testing.TB, st store.Store, build func(st store.Store, v *httpauth.Verifier) (httpd.Service, error)) *Rig {
+// Main runs the tests of a package and fails where goroutines are left, but for those
+// that fasthttp leaves.
+func Main(m *testing.M, also ...goleak.Option) {
+	goleak.VerifyTestMain(m, append(also,
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))...)
+}
+
+// Serve serves mounts on loopback, over HTTP, until the test ends, and returns the URL.
+func Serve(t testing.TB, mounts ...httpd.Mount) (url string) {
 	t.Helper()
-	v := httpauth.NewVerifier(httpauth.Options{Nonces: nonce.New(st, time.Now)})
-	service, err := build(st, v)
-	if err != nil {
-		t.Fatal(err)
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := httpd.NewHost(httpd.HostOptions{Version: "test", Now: time.Now, Log: zerolog.Nop()}, httpd.Mount{Name: "test", Service: service})
+	h := httpd.NewHost(httpd.HostOptions{Version: "test", Now: time.Now, Log: zerolog.Nop()}, mounts...)
 	ctx, cancel := context.WithCancel(context.Background())
 	done, up := make(chan error, 1), make(chan struct{})
 	go func() { done <- h.Run(ctx, l, func() { close(up) }) }()
@@ -91,8 +94,25 @@ func Run(t testing.TB, st store.Store, build func(st store.Store, v *httpauth.Ve
 			t.Error(err)
 		}
 	})
-	<-up
-	return &Rig{URL: "http://" + l.Addr().String(), Store: st}
+	select {
+	case <-up:
+	case err := <-done:
+		done <- nil
+		t.Fatal("the host has ended:", err)
+	}
+	return "http://" + l.Addr().String()
+}
+
+// Run serves what build makes over st, as Serve does. Its requests are verified by the
+// system's clock.
+func Run(t testing.TB, st store.Store, build func(st store.Store, v *httpauth.Verifier) (httpd.Service, error)) *Rig {
+	t.Helper()
+	v := httpauth.NewVerifier(httpauth.Options{Nonces: nonce.New(st, time.Now)})
+	service, err := build(st, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Rig{URL: Serve(t, httpd.Mount{Name: "test", Service: service}), Store: st}
 }
 
 // A Caller is a visor as services see it.

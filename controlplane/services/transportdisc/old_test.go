@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
+	"github.com/skyminer/skywire/controlplane/services/servicetest"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
@@ -119,5 +120,5 @@ func TestDeployedVisorExpires(t *testing.T) {
 	if status, answer := old.call(t, "POST", "/transports/", []deployment.SignedTransport{e}); status != 201 {
 		t.Fatalf("%d %s", status, answer)
 	}
-	eventually(t, "gone", func() bool { return !listed(t, a, e.ID) })
+	servicetest.Eventually(t, "gone", func() bool { return !listed(t, a, e.ID) })
 }

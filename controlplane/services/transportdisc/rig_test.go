@@ -1,10 +1,7 @@
 package transportdisc
 
 import (
-	"context"
-	"net"
 	"net/http"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,15 +13,13 @@ import (
 	"github.com/skyminer/skywire/controlplane/httpauth"
 	"github.com/skyminer/skywire/controlplane/services/httpd"
 	"github.com/skyminer/skywire/controlplane/services/nonce"
+	"github.com/skyminer/skywire/controlplane/services/servicetest"
 	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
-		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
+	servicetest.Main(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
 }
 
 // A rig is a service that runs, mounted as skysvc mounts it.
@@ -35,18 +30,7 @@ type rig struct {
 	rt  http.RoundTripper
 }
 
-func openStore(t testing.TB, url string) store.Store {
-	t.Helper()
-	if url == "" {
-		url = "bolt://" + filepath.Join(t.TempDir(), "tpd.db")
-	}
-	st, err := store.Open(t.Context(), url, store.DefaultOptions())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
-	return st
-}
+func openStore(t testing.TB, url string) store.Store { return servicetest.Open(t, url, time.Now) }
 
 func start(t testing.TB, st store.Store, change func(*Options)) *rig {
 	t.Helper()
@@ -59,29 +43,11 @@ func start(t testing.TB, st store.Store, change func(*Options)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := httpd.NewHost(httpd.HostOptions{Now: time.Now, Log: zerolog.Nop()}, httpd.Mount{Name: "tpd", Prefix: "/tpd", Service: s})
-	ctx, cancel := context.WithCancel(context.Background())
-	done, up := make(chan error, 1), make(chan struct{})
-	go func() { done <- h.Run(ctx, l, func() { close(up) }) }()
+	url := servicetest.Serve(t, httpd.Mount{Name: "tpd", Prefix: "/tpd", Service: s})
 	rt := deployment.NewRoundTripper(nil)
 	rt.MaxIdleConnsPerHost = 64
-	t.Cleanup(func() {
-		rt.CloseIdleConnections()
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	select {
-	case <-up:
-	case err := <-done:
-		t.Fatal(err)
-	}
-	return &rig{t, s, "http://" + l.Addr().String() + "/tpd", rt}
+	t.Cleanup(rt.CloseIdleConnections)
+	return &rig{t, s, url + "/tpd", rt}
 }
 
 // A person is a visor of a test.
@@ -149,15 +115,6 @@ func (p *person) beat(t testing.TB, stats ...deployment.TransportStats) []deploy
 		t.Fatal(err)
 	}
 	return unknown
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 30 s", what)
-		}
-	}
 }
 
 func nopLog() zerolog.Logger { return zerolog.Nop() }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/controlplane/httpauth"
+	"github.com/skyminer/skywire/controlplane/services/servicetest"
 	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/controlplane/store/redistest"
 	"github.com/skyminer/skywire/dataplane/cipher"
@@ -24,7 +25,7 @@ import (
 func listed(t *testing.T, p *person, id deployment.TransportID) (byID bool) {
 	t.Helper()
 	ctx := t.Context()
-	eventually(t, "the same by id and by edge", func() bool {
+	servicetest.Eventually(t, "the same by id and by edge", func() bool {
 		_, err := p.Transport(ctx, id)
 		if err != nil && !errors.Is(err, deployment.ErrNotFound) {
 			t.Fatal(err)
@@ -93,7 +94,7 @@ func TestRegister(t *testing.T) {
 	if unknown := a.beat(t, deployment.TransportStats{ID: e.ID}); !slices.Equal(unknown, []deployment.TransportID{e.ID}) {
 		t.Errorf("unknown after it was deleted: %v", unknown)
 	}
-	eventually(t, "list of nothing", func() bool {
+	servicetest.Eventually(t, "list of nothing", func() bool {
 		list, _, err := c.All(t.Context(), "")
 		return err == nil && list != nil && len(list) == 0
 	})
@@ -387,7 +388,7 @@ func TestSilence(t *testing.T) {
 	ahead.Add(int64(2 * time.Minute))
 	a.beat(t)
 	ahead.Add(int64(2 * time.Minute))
-	eventually(t, "off the list", func() bool { return !listed(t, a, e.ID) })
+	servicetest.Eventually(t, "off the list", func() bool { return !listed(t, a, e.ID) })
 	if unknown := b.beat(t, deployment.TransportStats{ID: e.ID}); len(unknown) != 0 {
 		t.Errorf("unknown: %v", unknown)
 	}
@@ -448,7 +449,7 @@ func TestInstances(t *testing.T) {
 	a.register(t, e)
 	b.register(t, entry(t, a, b, "stcpr", b))
 	for name, p := range map[string]*person{"one": a, "two": b} {
-		eventually(t, "listed by "+name, func() bool { return listed(t, p, e.ID) })
+		servicetest.Eventually(t, "listed by "+name, func() bool { return listed(t, p, e.ID) })
 	}
 	// Both write for one key by turns.
 	elsewhere := two.visor(1)
@@ -463,7 +464,7 @@ func TestInstances(t *testing.T) {
 	if err := b.Delete(t.Context(), e.ID); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "gone at the other", func() bool { return !listed(t, a, e.ID) })
+	servicetest.Eventually(t, "gone at the other", func() bool { return !listed(t, a, e.ID) })
 }
 
 func TestMonitors(t *testing.T) {
