@@ -30,7 +30,8 @@ type Options struct {
 	SecKey cipher.SecKey
 	// Conf is the answer; its ID is filled in. Where a URL, a STUN or a dmsg server
 	// has [Here] as its host, that becomes the address at which the request arrived:
-	// not what its Host header says, for anybody could have anything signed so.
+	// not what its Host header says, for anybody could have anything signed so. Over
+	// dmsg there is no such address, and they are left out.
 	Conf deployment.Conf
 	// Dmsg is the answer over dmsg; the zero value: Conf.
 	Dmsg deployment.Conf
@@ -77,20 +78,28 @@ func New(o Options) (*Service, error) {
 	return s, nil
 }
 
-// at returns c with host in place of Here.
+// at returns c with host in place of Here. Where that is no address, over dmsg, what
+// has Here is left out: it is nowhere.
 func at(c deployment.Conf, host netip.Addr) deployment.Conf {
 	text := host.String()
 	if host.Is6() {
 		text = "[" + text + "]"
 	}
-	put := func(s string) string { return strings.Replace(s, Here, text, 1) }
+	put := func(s string) string {
+		if !host.IsValid() && strings.Contains(s, Here) {
+			return ""
+		}
+		return strings.Replace(s, Here, text, 1)
+	}
 	for _, s := range []*string{&c.DmsgDiscovery, &c.TransportDiscovery, &c.AddressResolver, &c.RouteFinder, &c.ServiceDiscovery, &c.UptimeTracker} {
 		*s = put(*s)
 	}
 	list := func(in []string) []string {
-		out := make([]string, len(in))
-		for i, s := range in {
-			out[i] = put(s)
+		out := []string{}
+		for _, s := range in {
+			if s = put(s); s != "" {
+				out = append(out, s)
+			}
 		}
 		return out
 	}
@@ -118,7 +127,7 @@ func (s *Service) Handler(over httpd.Over) fasthttp.RequestHandler {
 		case !rc.IsGet() && !rc.IsHead():
 			httpd.Refuse(rc, deployment.ErrMethod)
 		case path == "/dmsghttp":
-			httpd.JSON(rc, http.StatusOK, s.dmsgHTTP(rc))
+			httpd.JSON(rc, http.StatusOK, s.dmsgHTTP(rc, over))
 		default:
 			a, err := s.answer(rc, over)
 			if err != nil {
@@ -131,17 +140,17 @@ func (s *Service) Handler(over httpd.Over) fasthttp.RequestHandler {
 	}
 }
 
-// here returns the address at which a request arrived.
-func here(rc *fasthttp.RequestCtx) netip.Addr {
-	if t, ok := rc.LocalAddr().(*net.TCPAddr); ok {
+// here returns the address at which a request arrived; over dmsg, none.
+func here(rc *fasthttp.RequestCtx, over httpd.Over) netip.Addr {
+	if t, ok := rc.LocalAddr().(*net.TCPAddr); ok && over == httpd.OverTCP {
 		return t.AddrPort().Addr().Unmap().WithZone("")
 	}
-	return netip.IPv4Unspecified()
+	return netip.Addr{}
 }
 
 // answer returns the signed answer.
 func (s *Service) answer(rc *fasthttp.RequestCtx, over httpd.Over) (*answer, error) {
-	c, host := s.o.Conf, here(rc)
+	c, host := s.o.Conf, here(rc, over)
 	key := host.String()
 	if over == httpd.OverDmsg {
 		c, key = s.o.Dmsg, "dmsg"
@@ -187,8 +196,8 @@ type dmsgBoot struct {
 }
 
 // dmsgHTTP returns the answer to GET /dmsghttp.
-func (s *Service) dmsgHTTP(rc *fasthttp.RequestCtx) dmsgBoot {
-	c := at(s.o.Dmsg, here(rc))
+func (s *Service) dmsgHTTP(rc *fasthttp.RequestCtx, over httpd.Over) dmsgBoot {
+	c := at(s.o.Dmsg, here(rc, over))
 	out := dmsgBoot{
 		Servers:       []dmsgServer{},
 		DmsgDiscovery: c.DmsgDiscovery, TransportDiscovery: c.TransportDiscovery, AddressResolver: c.AddressResolver,

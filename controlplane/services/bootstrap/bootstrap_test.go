@@ -9,7 +9,6 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
-	"go.uber.org/goleak"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
 	"github.com/skyminer/skywire/controlplane/dmsg/disc"
@@ -20,11 +19,7 @@ import (
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
-}
+func TestMain(m *testing.M) { servicetest.Main(m) }
 
 func TestBootstrap(t *testing.T) {
 	pk, sk := cipher.GenerateKeyPair()
@@ -35,7 +30,7 @@ func TestBootstrap(t *testing.T) {
 			Name: "test", DmsgDiscovery: "http://" + Here + ":9080/dmsgd", AddressResolver: "https://ar.example.com",
 			STUNServers: []string{Here + ":3478"}, DmsgServers: []string{relay.String() + "@" + Here + ":8081"},
 		},
-		Dmsg: deployment.Conf{Name: "test", DmsgDiscovery: "dmsg://" + pk.String() + ":80/dmsgd", DmsgServers: []string{relay.String() + "@" + Here + ":8081"}},
+		Dmsg: deployment.Conf{Name: "test", DmsgDiscovery: "dmsg://" + pk.String() + ":80/dmsgd", DmsgServers: []string{relay.String() + "@" + Here + ":8081", relay.String() + "@192.0.2.5:8081"}},
 		Log:  zerolog.Nop(),
 	}
 	var s *Service
@@ -61,17 +56,17 @@ func TestBootstrap(t *testing.T) {
 	if _, _, body := r.Do(t, "GET", "/", "", "X-Forwarded-Host", "evil.example.com", "Forwarded", "host=evil.example.com"); strings.Contains(body, "evil") {
 		t.Error(body)
 	}
-	// Over dmsg: dmsg URLs.
+	// Over dmsg: dmsg URLs, and nothing at an address that is not known there.
 	var rc fasthttp.RequestCtx
 	rc.Init(&fasthttp.Request{}, nil, nil)
 	s.Handler(httpd.OverDmsg)(&rc)
-	if over, err := deployment.ParseConf(rc.Response.Body(), string(rc.Response.Header.Peek(deployment.HeaderSig)), pk); err != nil || over.DmsgDiscovery != o.Dmsg.DmsgDiscovery {
+	if over, err := deployment.ParseConf(rc.Response.Body(), string(rc.Response.Header.Peek(deployment.HeaderSig)), pk); err != nil || over.DmsgDiscovery != o.Dmsg.DmsgDiscovery || len(over.DmsgServers) != 1 || over.DmsgServers[0] != relay.String()+"@192.0.2.5:8081" {
 		t.Errorf("%+v, %v", over, err)
 	}
 	// What deployed visors read.
 	_, _, body := r.Do(t, "GET", "/dmsghttp", "")
 	boot, err := disc.ParseBoot([]byte(`{"prod":`+body+`}`), false)
-	if err != nil || len(boot.Servers) != 1 || boot.Servers[0].Static != relay || boot.DmsgDiscovery != o.Dmsg.DmsgDiscovery {
+	if err != nil || len(boot.Servers) != 2 || boot.Servers[0].Static != relay || boot.DmsgDiscovery != o.Dmsg.DmsgDiscovery {
 		t.Errorf("%s: %+v, %v", body, boot, err)
 	}
 	var list map[string]any
