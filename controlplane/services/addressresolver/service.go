@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/rs/zerolog"
 
 	"github.com/skyminer/skywire/controlplane/httpauth"
@@ -131,9 +132,11 @@ func (s *Service) Report(h *httpd.Health) { h.StoreLost = s.records.Lost() }
 
 // WriteMetrics implements httpd.MetricsWriter.
 func (s *Service) WriteMetrics(w io.Writer) {
-	var n [3]int
+	var n [3]uint64
 	for _, e := range s.records.All(nil) {
 		n[e.Value.Reach%3]++
 	}
-	fmt.Fprintf(w, "skywire_ar_records{reach=\"unknown\"} %d\nskywire_ar_records{reach=\"yes\"} %d\nskywire_ar_records{reach=\"no\"} %d\n", n[unknown], n[reachable], n[unreachable])
+	for reach, name := range [...]string{unknown: "unknown", reachable: "yes", unreachable: "no"} {
+		metrics.WriteGaugeUint64(w, `skywire_ar_records{reach="`+name+`"}`, n[reach])
+	}
 }

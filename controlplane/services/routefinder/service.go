@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/rs/zerolog"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
@@ -141,5 +142,6 @@ func (s *Service) Report(h *httpd.Health) { h.StoreLost = s.index.Lost() }
 // WriteMetrics implements httpd.MetricsWriter.
 func (s *Service) WriteMetrics(w io.Writer) {
 	keys, edges := s.current().Size()
-	fmt.Fprintf(w, "skywire_rf_keys %d\nskywire_rf_edges %d\n", keys, edges)
+	metrics.WriteGaugeUint64(w, "skywire_rf_keys", uint64(keys))
+	metrics.WriteGaugeUint64(w, "skywire_rf_edges", uint64(edges))
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/rs/zerolog"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
@@ -123,7 +124,7 @@ func (s *Service) Report(h *httpd.Health) { h.StoreLost = s.records.Lost() }
 
 // WriteMetrics implements httpd.MetricsWriter.
 func (s *Service) WriteMetrics(w io.Writer) {
-	n := map[string]int{}
+	n := map[string]uint64{}
 	for _, e := range s.records.All(nil) {
 		switch t := e.Value.Type; t {
 		case deployment.ServiceVPN, deployment.ServiceSkysocks, deployment.ServiceProxy, deployment.ServiceVisor:
@@ -133,6 +134,6 @@ func (s *Service) WriteMetrics(w io.Writer) {
 		}
 	}
 	for _, t := range []string{deployment.ServiceVPN, deployment.ServiceSkysocks, deployment.ServiceProxy, deployment.ServiceVisor, "other"} {
-		fmt.Fprintf(w, "skywire_sd_services{type=%q} %d\n", t, n[t])
+		metrics.WriteGaugeUint64(w, `skywire_sd_services{type="`+t+`"}`, n[t])
 	}
 }

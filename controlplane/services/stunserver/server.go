@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
@@ -178,6 +179,8 @@ func (s *Server) serve(ctx context.Context, k, other *socket) error {
 
 // WriteMetrics implements httpd.MetricsWriter.
 func (s *Server) WriteMetrics(w io.Writer) {
-	fmt.Fprintf(w, "skywire_stun_datagrams_total %d\nskywire_stun_replies_total %d\nskywire_stun_limited_total %d\nskywire_stun_ignored_total %d\n",
-		s.requests.Load(), s.replies.Load(), s.limited.Load(), s.ignored.Load())
+	metrics.WriteCounterUint64(w, "skywire_stun_datagrams_total", s.requests.Load())
+	metrics.WriteCounterUint64(w, "skywire_stun_replies_total", s.replies.Load())
+	metrics.WriteCounterUint64(w, "skywire_stun_limited_total", s.limited.Load())
+	metrics.WriteCounterUint64(w, "skywire_stun_ignored_total", s.ignored.Load())
 }

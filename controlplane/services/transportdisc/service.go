@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/rs/zerolog"
 
 	"github.com/skyminer/skywire/controlplane/httpauth"
@@ -125,9 +126,10 @@ func (s *Service) Report(h *httpd.Health) { h.StoreLost = s.index.Lost() }
 // WriteMetrics implements httpd.MetricsWriter.
 func (s *Service) WriteMetrics(w io.Writer) {
 	n := s.index.Totals()
-	fmt.Fprintf(w, "skywire_tpd_visors %d\nskywire_tpd_halves %d\n", n.Visors, n.Halves)
+	metrics.WriteGaugeUint64(w, "skywire_tpd_visors", uint64(n.Visors))
+	metrics.WriteGaugeUint64(w, "skywire_tpd_halves", uint64(n.Halves))
 	for typ, count := range n.Types {
-		fmt.Fprintf(w, "skywire_tpd_transports{type=%q} %d\n", typ, count)
+		metrics.WriteGaugeUint64(w, `skywire_tpd_transports{type="`+typ+`"}`, uint64(count))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/rs/zerolog"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
@@ -243,7 +244,7 @@ const placeWait = 3 * time.Second
 // WriteMetrics implements httpd.MetricsWriter.
 func (s *Service) WriteMetrics(w io.Writer) {
 	now := s.o.Now()
-	on, n := 0, 0
+	var on, n uint64
 	if records, err := s.load(context.Background(), monthOf(now)); err == nil {
 		for _, r := range records {
 			if n++; r.isOn(now) {
@@ -251,5 +252,6 @@ func (s *Service) WriteMetrics(w io.Writer) {
 			}
 		}
 	}
-	fmt.Fprintf(w, "skywire_ut_visors %d\nskywire_ut_visors_on %d\n", n, on)
+	metrics.WriteGaugeUint64(w, "skywire_ut_visors", n)
+	metrics.WriteGaugeUint64(w, "skywire_ut_visors_on", on)
 }
