@@ -114,8 +114,8 @@ func usable(a netip.Addr, loopback bool) bool {
 }
 
 // Admit returns those of a peer's candidates that are worth a datagram: at most
-// MaxCandidates, three at one IP address, known kinds, and addresses of single hosts. Loopback is one of ours only
-// where our own candidates say that we are there.
+// MaxCandidates, three at one IP address, known kinds, and addresses of single hosts.
+// Loopback is one only where our own candidates say that we are there.
 func Admit(theirs, ours []Candidate) []Candidate {
 	loopback := slices.ContainsFunc(ours, func(c Candidate) bool { return c.Addr.Addr().IsLoopback() })
 	var ok []Candidate

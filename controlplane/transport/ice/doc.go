@@ -5,7 +5,7 @@
 //   - A Hub is the STUN side of that socket: it gets the datagrams that are STUN, and gives
 //     them to the agents and queries for which they are.
 //   - A Reflector asks STUN servers (RFC 8489) what the socket looks like from outside.
-//   - Candidates lists the addresses where a peer may try, and Admit those of a peer's that
+//   - Gather returns the addresses where a peer may try, and Admit those of a peer's that
 //     we are willing to try: they are hostile input.
 //   - An Agent runs the checks with one peer; what comes of it is an address.
 //
