@@ -97,12 +97,7 @@ func (w *whole) open(ctx context.Context, version string) (err error) {
 		return err
 	}
 	if w.cfg.STUNAddr != "" {
-		so := stunserver.DefaultOptions()
-		so.Addr, so.Log = w.cfg.STUNAddr, w.log
-		if w.cfg.Limits.Reads == 0 {
-			so.Rate = 0
-		}
-		if w.stun, err = stunserver.New(so); err != nil {
+		if w.stun, err = newSTUN(w.cfg.STUNAddr, w.cfg.Limits.Reads == 0, w.log); err != nil {
 			return err
 		}
 	}

@@ -84,17 +84,19 @@ func (s *server) run(ctx context.Context, l net.Listener, up func()) error {
 	if herr := <-hosted; err == nil {
 		err = herr
 	}
-	if err != nil {
-		return err
-	}
-	return nil
+	return err
+}
+
+// newClient returns a dmsg client with the key sk on every relay that d knows.
+func newClient(sk cipher.SecKey, d disc.Directory, log zerolog.Logger) (*dmsg.Client, error) {
+	c := dmsg.DefaultConfig()
+	c.SecKey, c.Directory, c.MinSessions, c.Log = sk, d, dmsg.AllServers, log
+	return dmsg.New(c)
 }
 
 // dmsg returns a client with the service's key and its listener for HTTP.
 func (s *server) dmsg() (*dmsg.Client, net.Listener, error) {
-	dc := dmsg.DefaultConfig()
-	dc.SecKey, dc.Directory, dc.MinSessions, dc.Log = s.sk, s.directory, dmsg.AllServers, s.log
-	client, err := dmsg.New(dc)
+	client, err := newClient(s.sk, s.directory, s.log)
 	if err != nil {
 		return nil, nil, err
 	}

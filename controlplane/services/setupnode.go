@@ -33,9 +33,7 @@ func serveSetup(ctx context.Context, client *dmsg.Client, log zerolog.Logger) er
 
 // setupNode runs a setup node alone until ctx ends.
 func (c *Command) setupNode(ctx context.Context, sk cipher.SecKey, d disc.Directory, log zerolog.Logger) error {
-	dc := dmsg.DefaultConfig()
-	dc.SecKey, dc.Directory, dc.MinSessions, dc.Log = sk, d, dmsg.AllServers, log
-	client, err := dmsg.New(dc)
+	client, err := newClient(sk, d, log)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/skyminer/skywire/controlplane/services/httpd"
 	"github.com/skyminer/skywire/controlplane/services/nonce"
 	"github.com/skyminer/skywire/controlplane/services/servicedisc"
-	"github.com/skyminer/skywire/controlplane/services/stunserver"
 	"github.com/skyminer/skywire/controlplane/store"
 	"github.com/skyminer/skywire/dataplane/cipher"
 )
@@ -206,12 +205,7 @@ func (c *Command) single(ctx context.Context, s *single, cfg *SingleConfig, sk c
 	mounts := []httpd.Mount{{Name: s.name, Service: service, Limits: limits}}
 	var more func(context.Context, *dmsg.Client) error
 	if s.stun && cfg.STUNAddr != "" {
-		so := stunserver.DefaultOptions()
-		so.Addr, so.Log = cfg.STUNAddr, log
-		if p.free {
-			so.Rate = 0
-		}
-		stun, err := stunserver.New(so)
+		stun, err := newSTUN(cfg.STUNAddr, p.free, log)
 		if err != nil {
 			return err
 		}

@@ -2,8 +2,8 @@ package services
 
 import (
 	"context"
-	"io"
 
+	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
 	"github.com/skyminer/skywire/controlplane/deployment"
@@ -109,6 +109,16 @@ func newConf(p parts) (httpd.Service, error) {
 	return bootstrap.New(bootstrap.Options{SecKey: p.sk, Conf: *p.cfg.Conf, Log: p.log})
 }
 
+// newSTUN opens the ports of a STUN server; free: without limits.
+func newSTUN(addr string, free bool, log zerolog.Logger) (*stunserver.Server, error) {
+	o := stunserver.DefaultOptions()
+	o.Addr, o.Log = addr, log
+	if free {
+		o.Rate = 0
+	}
+	return stunserver.New(o)
+}
+
 // A measured STUN server shows its metrics beside the services that a host has; it
 // serves no HTTP.
 type measured struct{ *stunserver.Server }
@@ -131,6 +141,3 @@ func (measured) Run(ctx context.Context, ready func()) error {
 	<-ctx.Done()
 	return nil
 }
-
-// WriteMetrics implements httpd.MetricsWriter.
-func (m measured) WriteMetrics(w io.Writer) { m.Server.WriteMetrics(w) }
