@@ -119,9 +119,9 @@ func (c *Caller) do(ctx context.Context, r request) error {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	host := u.Host
-	u, err = c.once(ctx, r)
+	u, err = c.once(ctx, host, r)
 	if errors.Is(err, ErrClock) && c.learn(host, err) {
-		u, err = c.once(ctx, r)
+		u, err = c.once(ctx, host, r)
 	}
 	if err != nil {
 		return fmt.Errorf("deployment: %s %s://%s%s: %w", r.method, u.Scheme, u.Host, u.Path, err)
@@ -150,18 +150,15 @@ func (c *Caller) skewOf(host string) time.Duration {
 	return c.skew[host]
 }
 
-// once makes a request, and returns for which URL it was.
-func (c *Caller) once(ctx context.Context, r request) (*url.URL, error) {
-	u, err := url.Parse(r.base)
-	if err != nil {
-		return &url.URL{}, err
-	}
+// once makes a request of the service at host, and returns for which URL it was.
+func (c *Caller) once(ctx context.Context, host string, r request) (*url.URL, error) {
 	if r.as != nil {
 		self := *r.self
-		self.Started += c.skewOf(u.Host).Milliseconds()
+		self.Started += c.skewOf(host).Milliseconds()
 		r.path, r.in = r.as(self)
 	}
-	if u, err = url.Parse(strings.TrimSuffix(r.base, "/") + r.path); err != nil {
+	u, err := url.Parse(strings.TrimSuffix(r.base, "/") + r.path)
+	if err != nil {
 		return &url.URL{}, err
 	}
 	var body []byte

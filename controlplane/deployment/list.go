@@ -8,7 +8,8 @@ import (
 
 // A list is a JSON array of somebody's. What takes three bytes there, {}, takes hundreds
 // in memory, and answers are long: a service that sends nothing else must not bring its
-// callers down, nor a caller a service by a request. So an array of more elements than could be whole ones is refused.
+// callers down, nor a caller a service by a request. So an array of more elements than
+// could be whole ones is refused.
 type list[T any] struct {
 	least int // bytes of the shortest element that makes sense
 	all   []T

@@ -106,7 +106,6 @@ func (m *Mirror[T]) fetch(ctx context.Context, keys []string) error {
 			m.drop(keys[i][len(m.o.Prefix):], known[i])
 			continue
 		}
-		it.Key = keys[i]
 		m.take(it)
 	}
 	return nil

@@ -12,17 +12,13 @@ import (
 )
 
 // A list is the answer of /all-transports. It is made when somebody asks and
-// something has changed, and not so often that it takes more than a twentieth of a
-// core: 5,000 transports are 3 MB, which take some 20 ms.
+// something has changed; 5,000 transports are 3 MB, which take some 20 ms.
 type list struct {
 	mu      sync.Mutex
 	body    *httpd.Body
 	changes uint64
-	next    time.Time // not to be made anew before
+	next    time.Time // it is not made anew before; see httpd.Again
 }
-
-// listShare is by how much longer than the making of a list it is kept.
-const listShare = 20
 
 // get returns the list, which may be some hundred ms old.
 func (l *list) get(x *Index, now func() time.Time) *httpd.Body {
@@ -35,8 +31,7 @@ func (l *list) get(x *Index, now func() time.Time) *httpd.Body {
 	var b []byte
 	b, l.changes = x.appendAll(nil)
 	l.body = httpd.NewBody(bytes.Clone(b)) // of its own size
-	done := now()
-	l.next = done.Add(listShare * done.Sub(at))
+	l.next = httpd.Again(at, now())
 	return l.body
 }
 
