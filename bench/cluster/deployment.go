@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -30,12 +29,9 @@ type Deployment struct {
 func Deploy(ctx context.Context, place Place, bin, dir string, flags ...string) (*Deployment, error) {
 	var addrs [3]string // of HTTP, STUN, relay
 	for i, port := range []string{"9080", "3478", "8081"} {
-		addrs[i] = net.JoinHostPort(place.Host, port)
-		if place.Listen == Loopback("").Listen {
-			var err error
-			if addrs[i], err = place.Free(place.Host); err != nil {
-				return nil, err
-			}
+		var err error
+		if addrs[i], err = place.addr(port); err != nil {
+			return nil, err
 		}
 	}
 	args := append([]string{"all", "--dir", dir, "--public-host", place.Host, "--addr", addrs[0], "--stun-addr", addrs[1]}, flags...)
@@ -72,12 +68,9 @@ type Relay struct {
 // returns when the deployment's discovery knows it.
 func StartRelay(ctx context.Context, place Place, bin, dir string, d *Deployment) (*Relay, error) {
 	pk, sk := cipher.GenerateKeyPair()
-	addr := net.JoinHostPort(place.Host, "8081")
-	if place.Listen == Loopback("").Listen {
-		var err error
-		if addr, err = place.Free(place.Host); err != nil {
-			return nil, err
-		}
+	addr, err := place.addr("8081")
+	if err != nil {
+		return nil, err
 	}
 	r := &Relay{PK: pk, disc: d.Conf.DmsgDiscovery}
 	key := filepath.Join(dir, "relay.key")

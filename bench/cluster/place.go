@@ -29,6 +29,8 @@ type Place struct {
 	Listen string
 	// Host is how others reach this place: an IP address, "" if they do not.
 	Host string
+	// Shared says that other places have the same addresses, so that ports are not free.
+	Shared bool
 	// Command makes a process that writes what it has to say to out and errw and gets
 	// SIGTERM when ctx ends. Dial and Open make sockets here.
 	Command func(ctx context.Context, out, errw io.Writer, name string, args ...string) Process
@@ -45,6 +47,7 @@ func Loopback(name string) Place {
 		Name:   name,
 		Listen: "127.0.0.1:0",
 		Host:   "127.0.0.1",
+		Shared: true,
 		Command: func(ctx context.Context, out, errw io.Writer, name string, args ...string) Process {
 			cmd := exec.CommandContext(ctx, name, args...)
 			cmd.Stdout, cmd.Stderr = out, errw
@@ -69,6 +72,15 @@ func (p Place) HTTP() *http.Client {
 	return &http.Client{Timeout: startTimeout, Transport: &http.Transport{
 		DialContext: func(_ context.Context, _, addr string) (net.Conn, error) { return p.Dial(addr) },
 	}}
+}
+
+// addr returns where others reach a program here that has this TCP port by default: at
+// that port or, where the place is shared, at a free one.
+func (p Place) addr(port string) (string, error) {
+	if p.Shared {
+		return p.Free(p.Host)
+	}
+	return net.JoinHostPort(p.Host, port), nil
 }
 
 // Free returns an address of this place, an IP address, with a TCP port that was free a

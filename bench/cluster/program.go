@@ -67,6 +67,8 @@ func (p *Program) await(ctx context.Context, ready func(context.Context) error) 
 		case exit := <-p.done:
 			p.done <- exit
 			return fmt.Errorf("cluster: %s ended: %w\n%s", what, exit, p.Log())
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), p.Stop())
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(end) {
