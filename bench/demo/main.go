@@ -31,6 +31,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal does not wait for the cleaning up
 	w, err := newWorld()
 	if err == nil {
 		err = run(ctx, os.Stdout, *bin, *size<<20, w, *keep)

@@ -83,7 +83,7 @@ func (d *demo) neighbours(ctx context.Context, from, to, what string, want ...st
 	if took := time.Since(start); took > time.Second {
 		d.say("  After %.1f s they are neighbours", took.Seconds())
 	}
-	res, err := d.file.send(a.Place, local, r)
+	res, err := d.file.send(ctx, a.Place, local, r)
 	if err != nil {
 		return fmt.Errorf("%s to %s: %w", from, to, err)
 	}
@@ -111,7 +111,7 @@ func (d *demo) routed(ctx context.Context) error {
 		return errors.Join(err, r.Close())
 	}
 	d.say("  A route was set up in %.0f ms: %s", float64(setUp.Microseconds())/1e3, d.letters(path))
-	res, err := d.file.send(a.Place, local, r)
+	res, err := d.file.send(ctx, a.Place, local, r)
 	if err != nil {
 		return fmt.Errorf("over three hops: %w", err)
 	}
@@ -141,7 +141,7 @@ func (d *demo) killed(ctx context.Context, local string, r *receiver) error {
 			return true, d.visors[victim].Kill()
 		})
 	}()
-	res, err := d.file.send(d.visors["A"].Place, local, r)
+	res, err := d.file.send(ctx, d.visors["A"].Place, local, r)
 	if err = errors.Join(err, <-killed); err != nil {
 		return fmt.Errorf("while %s died: %w", victim, err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -52,13 +53,14 @@ func open(at cluster.Place, dir string) (*receiver, error) {
 	return &receiver{Listener: ln, path: filepath.Join(dir, "received")}, err
 }
 
-// receive takes one file. gap is how long nothing came at the most.
-func (r *receiver) receive() error {
+// receive takes one file, until ctx ends. gap is how long nothing came at the most.
+func (r *receiver) receive(ctx context.Context) error {
 	conn, err := r.Accept()
 	if err != nil {
 		return err
 	}
 	defer conn.Close() // the confirmation is the end
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	b := make([]byte, 1)
 	for range echoes {
 		if _, err := io.ReadFull(conn, b); err != nil {
@@ -104,12 +106,19 @@ type result struct {
 	gap  time.Duration // how long nothing arrived at the most
 }
 
+// sendTimeout is how long a file may take besides a second for each MiB, which is slow.
+const sendTimeout = time.Minute
+
 // send moves the file from a place to the receiver behind addr there.
-func (f *file) send(from cluster.Place, addr string, to *receiver) (result, error) {
+func (f *file) send(ctx context.Context, from cluster.Place, addr string, to *receiver) (result, error) {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout+time.Duration(f.size>>20)*time.Second)
+	defer cancel()
 	received := make(chan error, 1)
-	go func() { received <- to.receive() }()
-	res, err := f.write(from, addr)
+	go func() { received <- to.receive(ctx) }()
+	res, err := f.write(ctx, from, addr)
 	if err != nil {
+		err = errors.Join(ctx.Err(), err)
+		cancel()
 		to.Close() // whatever it waits for
 		return res, errors.Join(fmt.Errorf("send: %w", err), ignoreClosed(<-received))
 	}
@@ -127,7 +136,7 @@ func ignoreClosed(err error) error {
 }
 
 // write is the sender's part.
-func (f *file) write(from cluster.Place, addr string) (res result, err error) {
+func (f *file) write(ctx context.Context, from cluster.Place, addr string) (res result, err error) {
 	in, err := os.Open(f.path)
 	if err != nil {
 		return res, err
@@ -138,6 +147,7 @@ func (f *file) write(from cluster.Place, addr string) (res result, err error) {
 		return res, err
 	}
 	defer conn.Close() // all is confirmed by then
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	b := make([]byte, 1)
 	for range echoes {
 		start := time.Now()

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skyminer/skywire/bench/cluster"
 )
@@ -21,7 +24,7 @@ func TestTransfer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if res, err := f.send(here, r.Addr().String(), r); err != nil || res.took == 0 || res.rtt == 0 || res.gap == 0 {
+	if res, err := f.send(t.Context(), here, r.Addr().String(), r); err != nil || res.took == 0 || res.rtt == 0 || res.gap == 0 {
 		t.Fatal(err)
 	}
 	if err := f.check(r); err != nil {
@@ -37,5 +40,30 @@ func TestTransfer(t *testing.T) {
 	}
 	if err := f.check(r); err == nil || !strings.Contains(err.Error(), "SHA-256 differs") {
 		t.Errorf("a flipped bit: %v", err)
+	}
+}
+
+// TestTransferEnds: a stream that stands still for good is given up.
+func TestTransferEnds(t *testing.T) {
+	dir := t.TempDir()
+	f, err := newFile(dir, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := cluster.Loopback("A")
+	r, err := open(here, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	mute, err := here.Open("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := f.send(ctx, here, mute.Addr().String(), r); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("nobody answers: %v", err)
 	}
 }
