@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/skyminer/skywire/bench/topo"
 	"github.com/skyminer/skywire/controlplane/api"
 )
 
@@ -25,12 +24,8 @@ func TestServicesGone(t *testing.T) {
 	const outage = 2 * time.Minute
 	w := newWorld(t, outage+2*time.Minute, false)
 	dep := w.deploy("services")
-	var all []*node
-	for _, name := range []string{"a", "b", "c", "d"} {
-		all = append(all, w.join(name, topo.NoNAT, nil, dep))
-	}
+	all := w.joinAll(dep, "a", "b", "c", "d")
 	a, b, c, d := all[0], all[1], all[2], all[3]
-	w.online(all...)
 	a.meet(api.SUDPH, b)
 	b.meet(api.SUDPH, c)
 	d.meet(api.STCPR, c)
@@ -50,7 +45,7 @@ func TestServicesGone(t *testing.T) {
 	if err := forget(dep.Dir); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(outage); time.Now().Before(end); time.Sleep(time.Second) {
+	for end := time.Now().Add(outage); time.Now().Before(end); time.Sleep(time.Second) { // as long as they are away
 		more("the stream stands still without the services")
 	}
 	if err := <-a.send(local, 1<<20).done; err != nil {

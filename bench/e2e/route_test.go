@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/skyminer/skywire/bench/topo"
 	"github.com/skyminer/skywire/controlplane/api"
 )
 
@@ -49,12 +48,8 @@ func (n *node) up(to *node, all ...*node) []string {
 func TestRoute(t *testing.T) {
 	w := newWorld(t, time.Minute, false)
 	dep := w.deploy("services")
-	var all []*node
-	for _, name := range []string{"a", "b", "c", "d"} {
-		all = append(all, w.join(name, topo.NoNAT, nil, dep))
-	}
+	all := w.joinAll(dep, "a", "b", "c", "d")
 	a, b, c, d := all[0], all[1], all[2], all[3]
-	w.online(all...)
 	a.meet(api.STCPR, b)
 	b.meet(api.SUDPH, c)
 	c.meet(api.DMSG, d)
@@ -102,12 +97,8 @@ func TestRoute(t *testing.T) {
 func TestMiddleKilled(t *testing.T) {
 	w := newWorld(t, time.Minute, false)
 	dep := w.deploy("services")
-	var all []*node
-	for _, name := range []string{"a", "b", "c", "d"} {
-		all = append(all, w.join(name, topo.NoNAT, nil, dep))
-	}
+	all := w.joinAll(dep, "a", "b", "c", "d")
 	a, b, c, d := all[0], all[1], all[2], all[3]
-	w.online(all...)
 	a.meet(api.SUDPH, b, c)
 	d.meet(api.SUDPH, b, c)
 	s := d.serve()
@@ -144,12 +135,8 @@ func TestMiddleKilled(t *testing.T) {
 func TestMiddleKilledOfThree(t *testing.T) {
 	w := newWorld(t, 2*time.Minute, false)
 	dep := w.deploy("services")
-	var all []*node
-	for _, name := range []string{"a", "b", "c", "d", "e"} {
-		all = append(all, w.join(name, topo.NoNAT, nil, dep))
-	}
+	all := w.joinAll(dep, "a", "b", "c", "d", "e")
 	a, b, c, d, e := all[0], all[1], all[2], all[3], all[4]
-	w.online(all...)
 	a.meet(api.SUDPH, b, c, d)
 	e.meet(api.SUDPH, b, c, d)
 	b.meet(api.STCPR, c, d)
@@ -183,12 +170,8 @@ func TestMiddleKilledOfThree(t *testing.T) {
 func TestFrozenMiddle(t *testing.T) {
 	w := newWorld(t, time.Minute, false)
 	dep := w.deploy("services")
-	var all []*node
-	for _, name := range []string{"a", "b", "c", "d", "e"} {
-		all = append(all, w.join(name, topo.NoNAT, nil, dep))
-	}
+	all := w.joinAll(dep, "a", "b", "c", "d", "e")
 	a, b, c, d, e := all[0], all[1], all[2], all[3], all[4]
-	w.online(all...)
 	a.meet(api.SUDPH, b, c)
 	d.meet(api.SUDPH, b, e)
 	c.meet(api.SUDPH, e)

@@ -74,6 +74,18 @@ func (w *world) join(name string, kind topo.NAT, edit func(*config.Config), ds .
 	return w.joinAt(w.host(name, kind), edit, ds...)
 }
 
+// joinAll starts visors of these names, with public addresses, and waits until they are
+// online.
+func (w *world) joinAll(dep *cluster.Deployment, names ...string) []*node {
+	w.t.Helper()
+	all := make([]*node, len(names))
+	for i, name := range names {
+		all[i] = w.join(name, topo.NoNAT, nil, dep)
+	}
+	w.online(all...)
+	return all
+}
+
 // joinAt is join at a host that is there.
 func (w *world) joinAt(h *topo.Host, edit func(*config.Config), ds ...*cluster.Deployment) *node {
 	w.t.Helper()

@@ -28,6 +28,9 @@ type Internet struct {
 	lans  int
 }
 
+// maxSites is how many numbers there are: one byte of an address.
+const maxSites = 256
+
 // A Host is a namespace at a site of an Internet.
 type Host struct {
 	*Namespace
@@ -63,6 +66,9 @@ func (in *Internet) Host(name string, kind NAT, w Wire) (*Host, error) {
 // attach makes a site for h.
 func (h *Host) attach(kind NAT, w Wire) (err error) {
 	in := h.internet
+	if in.sites == maxSites {
+		return fmt.Errorf("topo: %s: an Internet has %d sites at most", h.Name, maxSites)
+	}
 	site := byte(in.sites)
 	in.sites++
 	outer := h.Namespace

@@ -229,7 +229,7 @@ func TestInternetIPv6(t *testing.T) {
 	}
 }
 
-// TestMate: two hosts behind one gate see each other without it, and share its address.
+// TestMate: two hosts behind one gate see each other untranslated, and share its address.
 func TestMate(t *testing.T) {
 	in := internet(t, false)
 	a, p := in.mustHost(t, "a", PortRestricted), in.mustHost(t, "p", NoNAT)
