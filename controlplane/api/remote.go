@@ -131,6 +131,7 @@ func refuse(conn net.Conn, pk cipher.PubKey) {
 		ReadTimeout:        refusalWithin,
 		WriteTimeout:       refusalWithin,
 		MaxRequestBodySize: maxRequest,
+		ReduceMemoryUsage:  true, // with it fasthttp closes a silent connection without a word
 		NoDefaultDate:      true,
 		Logger:             quiet{},
 	}

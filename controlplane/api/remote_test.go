@@ -3,10 +3,12 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
@@ -129,4 +131,17 @@ func TestRemote(t *testing.T) {
 	if err := client.Do(&rq, &rs); err != nil || rs.StatusCode() != fasthttp.StatusBadRequest {
 		t.Errorf("a call to be passed on: %v, %d %s", err, rs.StatusCode(), rs.Body())
 	}
+}
+
+// A stranger who has opened a connection in advance and asks nothing hears nothing: he
+// would take the answer for one to a request of his, or complain of it in his log.
+func TestSilentStranger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, his := net.Pipe()
+		pk, _ := cipher.GenerateKeyPair()
+		go refuse(ours, pk)
+		if got, err := io.ReadAll(his); err != nil || len(got) > 0 {
+			t.Errorf("%q, %v", got, err)
+		}
+	})
 }
